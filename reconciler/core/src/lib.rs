@@ -1,0 +1,3 @@
+//! Lockstep's decisions, without any I/O.
+
+pub mod tree;
