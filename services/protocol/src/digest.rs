@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 /// A digest over files: `sha256:` and 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[cfg_attr(any(test, feature = "schema"), schemars(extend("pattern" = "^sha256:[0-9a-f]{64}$")))]
 pub struct Digest([u8; 32]);
 
 /// The text is not a digest.
@@ -95,10 +97,14 @@ impl From<Digest> for String {
     }
 }
 
+/// How many bytes of a file's line stand before its path: mode, space, hexadecimal digits, space.
+const LINE_BEFORE_PATH: usize = 3 + 1 + 64 + 1;
+
 /// Builds a [`Digest`] from files that are given in byte order of their paths.
 #[derive(Debug, Default, Clone)]
 pub struct DigestBuilder {
     hasher: Sha256,
+    /// What was hashed last: kept to use its memory again, and to notice files out of order.
     line: Vec<u8>,
 }
 
@@ -109,8 +115,13 @@ impl DigestBuilder {
         Self::default()
     }
 
-    /// Adds the next file. The caller gives them in byte order of path.
+    /// Adds the next file. The caller gives them in byte order of path, each once.
     pub fn file(&mut self, mode: FileMode, sha256: &[u8; 32], path: &str) {
+        let previous = self.line.get(LINE_BEFORE_PATH..);
+        debug_assert!(
+            previous.is_none_or(|previous| previous < [path.as_bytes(), &[0]].concat().as_slice()),
+            "{path:?} is out of order"
+        );
         self.line.clear();
         self.line.extend_from_slice(mode.as_str().as_bytes());
         self.line.push(b' ');
@@ -137,5 +148,9 @@ fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn nibble(digit: u8) -> u8 {
-    if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 }
+    if digit.is_ascii_digit() {
+        digit - b'0'
+    } else {
+        digit - b'a' + 10
+    }
 }

@@ -17,6 +17,8 @@ pub mod env;
 mod offer;
 mod release;
 mod revision;
+#[cfg(any(test, feature = "schema"))]
+pub mod schema;
 mod status;
 
 pub use digest::{Digest, DigestBuilder, FileMode, InvalidDigest};
@@ -25,10 +27,24 @@ pub use release::{RELEASE_FILE, Release};
 pub use revision::{InvalidRevision, Revision};
 pub use status::{Attempt, InstanceToken, RolloutId, Status, StatusError, StatusState, Vote};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// The version of the protocol that this crate speaks, written into each document.
+/// The version of the protocol that this crate speaks, written into the status and the offer.
 pub const PROTOCOL: u32 = 1;
+
+/// The longest document in bytes that a reader takes; a writer cuts its messages to stay below.
+pub const MAX_DOCUMENT: usize = 64 * 1024;
+
+/// Refuses a document of another version: nobody knows what it means, so its reader ignores it.
+fn known_protocol<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let protocol = u32::deserialize(deserializer)?;
+    if protocol == PROTOCOL {
+        Ok(protocol)
+    } else {
+        let text = format!("protocol {protocol} is not known here, only {PROTOCOL}: update the older side");
+        Err(serde::de::Error::custom(text))
+    }
+}
 
 /// The number of a switch: it only grows, and is never used twice on a volume.
 ///
@@ -36,6 +52,7 @@ pub const PROTOCOL: u32 = 1;
 /// one content. A service reads it as the last part of what `current` points to (`.lockstep/switches/42`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct SwitchNumber(pub u64);
 
 impl SwitchNumber {

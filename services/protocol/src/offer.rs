@@ -6,12 +6,15 @@ use crate::{Digest, Revision, RolloutId};
 
 /// The question put to a voting service: would you accept this release?
 ///
-/// The service parses and validates it beside its live state and answers with a
-/// [`Vote`](crate::Vote) in its status file, which stays there until the next offer. No signal is sent:
-/// the service watches the folder or looks every 200 ms.
+/// The service parses and validates it beside its live state and answers with a `vote` in its status file,
+/// which stays there until the next offer. No signal is sent: the service watches the folder or looks every
+/// 200 ms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Offer {
-    /// The protocol's version, [`PROTOCOL`](crate::PROTOCOL).
+    /// The version of the protocol.
+    #[serde(deserialize_with = "crate::known_protocol")]
+    #[cfg_attr(any(test, feature = "schema"), schemars(extend("const" = crate::PROTOCOL)))]
     pub protocol: u32,
     /// The rollout that asks, to be echoed in the vote.
     pub rollout: RolloutId,

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A git commit id: a label for people. What is compared is always a [`Digest`](crate::Digest).
+/// A git commit id: a label for people. What is compared is always a digest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[cfg_attr(any(test, feature = "schema"), schemars(extend("pattern" = "^([0-9a-f]{40}|[0-9a-f]{64})$")))]
 pub struct Revision(Arc<str>);
 
 /// The text is not a full commit id.

@@ -5,14 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Revision, SwitchNumber};
 
-/// The random token of one start of a service (`LOCKSTEP_INSTANCE`).
+/// The random token of one start of a service (`LOCKSTEP_INSTANCE`). Empty when nobody gave one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct InstanceToken(pub String);
 
 /// The name of one rollout.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct RolloutId(pub String);
 
 impl std::fmt::Display for InstanceToken {
@@ -32,8 +34,11 @@ impl std::fmt::Display for RolloutId {
 /// `switch`, `revision` and `digest` are always the truth about what runs *now*; `attempted` names the
 /// attempt that `state` judges. It is a level, not an edge: it stays true until it is written anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Status {
-    /// The protocol's version, [`PROTOCOL`](crate::PROTOCOL).
+    /// The version of the protocol.
+    #[serde(deserialize_with = "crate::known_protocol")]
+    #[cfg_attr(any(test, feature = "schema"), schemars(extend("const" = crate::PROTOCOL)))]
     pub protocol: u32,
     /// The token from `LOCKSTEP_INSTANCE`: whose statement this is.
     pub instance: InstanceToken,
@@ -54,12 +59,14 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vote: Option<Vote>,
     /// When this was written, by the service's clock. For people: nothing is decided by it.
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "String", extend("format" = "date-time")))]
     pub at: Timestamp,
 }
 
 /// How an attempt to take a release ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub enum StatusState {
     /// The service runs what `attempted` names.
     Applied,
@@ -69,6 +76,7 @@ pub enum StatusState {
 
 /// What a service tried to take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Attempt {
     /// The switch it looked at; none while the volume has no `current`.
     pub switch: Option<SwitchNumber>,
@@ -78,6 +86,7 @@ pub struct Attempt {
 
 /// Why a service refused a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct StatusError {
     /// The reason, in the service's words.
     pub message: String,
@@ -86,9 +95,11 @@ pub struct StatusError {
     pub path: Option<String>,
     /// The line, counted from 1.
     #[serde(default)]
+    #[cfg_attr(any(test, feature = "schema"), schemars(range(min = 1)))]
     pub line: Option<u32>,
     /// The column in characters, counted from 1.
     #[serde(default)]
+    #[cfg_attr(any(test, feature = "schema"), schemars(range(min = 1)))]
     pub column: Option<u32>,
 }
 
@@ -107,6 +118,7 @@ impl std::fmt::Display for StatusError {
 
 /// A voting service's answer to an offer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Vote {
     /// The rollout whose offer is answered.
     pub rollout: RolloutId,
