@@ -1,0 +1,115 @@
+//! What is told to people while a rollout goes on: one notice a step, named after the states.
+
+use std::time::Duration;
+
+use lockstep_protocol::Revision;
+use serde::{Deserialize, Serialize};
+
+use super::{Leg, MemberId, Rollout};
+
+/// The kinds of notice. The names are stable: `lockstep events --json` prints them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(
+    missing_docs,
+    reason = "each is the state of the same name, explained at Phase and Outcome"
+)]
+pub enum NoticeKind {
+    Preparing,
+    Pausing,
+    Publishing,
+    Unpausing,
+    Verifying,
+    Baking,
+    Settled,
+    Restoring,
+    RolledBack,
+    Stuck,
+    Rejected,
+    Aborted,
+    Held,
+    /// An instance reached its tier on this switch.
+    Reached,
+    /// An instance failed.
+    Failed,
+    /// An instance runs something else than it should.
+    Diverged,
+    /// Somebody has to look: the message says at what.
+    Alarm,
+}
+
+impl NoticeKind {
+    /// The kind's name, as events print it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Preparing => "Preparing",
+            Self::Pausing => "Pausing",
+            Self::Publishing => "Publishing",
+            Self::Unpausing => "Unpausing",
+            Self::Verifying => "Verifying",
+            Self::Baking => "Baking",
+            Self::Settled => "Settled",
+            Self::Restoring => "Restoring",
+            Self::RolledBack => "RolledBack",
+            Self::Stuck => "Stuck",
+            Self::Rejected => "Rejected",
+            Self::Aborted => "Aborted",
+            Self::Held => "Held",
+            Self::Reached => "Reached",
+            Self::Failed => "Failed",
+            Self::Diverged => "Diverged",
+            Self::Alarm => "Alarm",
+        }
+    }
+}
+
+/// One thing to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// What happened.
+    pub kind: NoticeKind,
+    /// To whom; none: to the rollout.
+    pub member: Option<MemberId>,
+    /// The revision it is about.
+    pub revision: Option<Revision>,
+    /// How long it took.
+    pub duration: Option<Duration>,
+    /// For people; empty when the kind says it all.
+    pub message: String,
+}
+
+impl Rollout {
+    /// A notice about the rollout as a whole.
+    pub(super) fn say(&self, kind: NoticeKind) -> super::Command {
+        self.say_why(kind, String::new())
+    }
+
+    /// A notice about the rollout as a whole, with a message.
+    pub(super) fn say_why(&self, kind: NoticeKind, message: String) -> super::Command {
+        super::Command::Report(Notice {
+            kind,
+            member: None,
+            revision: Some(self.revision_of_leg().clone()),
+            duration: None,
+            message,
+        })
+    }
+
+    /// A notice about one member.
+    pub(super) fn say_of(&self, member: &MemberId, kind: NoticeKind, message: String) -> super::Command {
+        super::Command::Report(Notice {
+            kind,
+            member: Some(member.clone()),
+            revision: Some(self.revision_of_leg().clone()),
+            duration: None,
+            message,
+        })
+    }
+
+    fn revision_of_leg(&self) -> &Revision {
+        match (&self.leg, &self.from) {
+            (Leg::Back(_), Some(from)) => &from.revision,
+            (Leg::There, _) | (Leg::Back(_), None) => &self.to.revision,
+        }
+    }
+}
