@@ -1,1 +1,48 @@
-//! To be filled.
+//! Git: a bare [`Mirror`] of the config repository, and the trees of its revisions judged fit to be published.
+//!
+//! The way of one look, each step on the caller's own blocking thread:
+//!
+//! ```text
+//! Watcher, Schedule ──wake──▶ list_head ──new head──▶ fetch ──▶ commit, file (policy), tree ──▶ core
+//!                                                                        └─ blobs ──▶ the volume
+//! ```
+//!
+//! | module | for |
+//! |---|---|
+//! | `spec` | which repository, which branch, which folder, which limits |
+//! | `mirror`, `heal`, `tidy` | the folder with the bare repository: opening, pinning, remaking, repacking |
+//! | `fetch`, `local`, `copy`, `daemon` | looking at the source and fetching from it |
+//! | `history` | commits: facts, ancestors, names |
+//! | `tree`, `walk`, `refusal` | what a revision publishes, and why not |
+//! | `blobs` | contents by id, from any thread |
+//! | `wake`, `schedule` | when to look |
+//!
+//! What it must never do: write to the source, decide whether a revision may go live, follow a link out of a
+//! tree, load an object before its size is known to be allowed, show credentials, or trust a wake-up.
+
+mod blobs;
+mod copy;
+mod daemon;
+mod error;
+mod fetch;
+mod heal;
+mod history;
+mod libgit;
+mod local;
+mod mirror;
+mod refusal;
+mod schedule;
+mod spec;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod tree;
+mod walk;
+
+pub use blobs::Blobs;
+pub use error::{Next, SourceError};
+pub use fetch::Head;
+pub use history::CommitFacts;
+pub use mirror::Mirror;
+pub use refusal::{Reason, Refusal, TreeRefused};
+pub use schedule::Schedule;
+pub use spec::{Bounds, Limits, SourceSpec};

@@ -1,0 +1,283 @@
+//! What can go wrong at the source, typed by what the caller does next, never by which call failed.
+//!
+//! Each message names the place (never with credentials), what was expected, and the next step.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::refusal::{TreeRefused, quoted};
+
+/// What the caller does after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Try again later, with back-off: it may mend by itself, or somebody mends it at the other end.
+    Retry,
+    /// This revision cannot be used and will not become usable; another one may be.
+    Reject,
+    /// Call [`Mirror::heal`](crate::Mirror::heal), then try again.
+    Heal,
+    /// Nothing changes until a person changes the settings.
+    Stop,
+}
+
+/// Why the source could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The URL cannot be used as it is written.
+    #[error(
+        "source.url {url:?} cannot be used: {why}. Write an absolute path, file:///path or git://host/path"
+    )]
+    InvalidUrl {
+        /// The URL without credentials.
+        url: String,
+        /// What is wrong with it, as a phrase.
+        why: &'static str,
+    },
+    /// The URL asks for a transport that is not compiled in.
+    #[error(
+        "source.url {url:?} needs the transport {transport:?}, which this build does not have: it fetches \
+         from a path, file:// and git://. Serve the repository by one of these, or mirror it to this machine"
+    )]
+    UnsupportedTransport {
+        /// The URL without credentials.
+        url: String,
+        /// The scheme, or `ssh` for the `host:path` form.
+        transport: String,
+    },
+    /// The published folder cannot be used as it is written.
+    #[error(
+        "source.path {path:?} cannot be used: {why}. Write a folder of the repository such as \"config\""
+    )]
+    InvalidPath {
+        /// The path as written.
+        path: String,
+        /// What is wrong with it, as a phrase.
+        why: &'static str,
+    },
+    /// The branch cannot be used as it is written.
+    #[error(
+        "source.branch {branch:?} is not a name that git allows. Write it without refs/heads/, such as \"main\""
+    )]
+    InvalidBranch {
+        /// The branch as written.
+        branch: String,
+    },
+    /// The repository could not be reached.
+    #[error(
+        "{url} cannot be reached: {why}. It is tried again; check that the server runs and that its address is right"
+    )]
+    Unreachable {
+        /// The URL without credentials.
+        url: String,
+        /// What the transport said.
+        why: String,
+    },
+    /// The repository did not answer in time.
+    #[error(
+        "{url} did not answer in time while {doing} (given up after {after:?}). It is tried again; check the server's load and the network"
+    )]
+    TimedOut {
+        /// The URL without credentials.
+        url: String,
+        /// What was being done, as a phrase.
+        doing: &'static str,
+        /// How long it took until it was given up.
+        after: Duration,
+    },
+    /// There is no repository where the URL points.
+    #[error(
+        "there is no git repository at {url}: {why}. It is tried again; create it there, or correct source.url"
+    )]
+    NotARepository {
+        /// The URL without credentials.
+        url: String,
+        /// What is there instead.
+        why: String,
+    },
+    /// There is a repository of a kind that this build cannot read.
+    #[error("the git repository at {url} cannot be read: {why}")]
+    UnsupportedRepository {
+        /// The URL without credentials.
+        url: String,
+        /// What is unusual about it, and the next step.
+        why: String,
+    },
+    /// The repository itself lacks objects or has damaged ones.
+    #[error(
+        "the git repository at {url} is damaged: {why}. Run `git fsck` there and restore it; it is tried again"
+    )]
+    RemoteCorrupt {
+        /// The URL without credentials.
+        url: String,
+        /// What could not be read.
+        why: String,
+    },
+    /// The repository has no branch at all.
+    #[error("the git repository at {url} is empty. Push a first commit to its branch {branch:?}")]
+    EmptyRepository {
+        /// The URL without credentials.
+        url: String,
+        /// The branch that is followed.
+        branch: String,
+    },
+    /// The repository has branches, but not the one that is followed.
+    #[error(
+        "the git repository at {url} has no branch {branch:?}; it has {}. Push that branch, or correct source.branch",
+        listed(seen)
+    )]
+    BranchMissing {
+        /// The URL without credentials.
+        url: String,
+        /// The branch that is followed.
+        branch: String,
+        /// The branches that exist.
+        seen: Vec<String>,
+    },
+    /// The head needs more bytes than a fetch may load.
+    #[error(
+        "fetching {} from {url} needs more than {limit} bytes and was given up. Take large files out of the \
+         repository's history, or raise the fetch limit",
+        short(revision)
+    )]
+    TooLarge {
+        /// The URL without credentials.
+        url: String,
+        /// The head that was to be fetched.
+        revision: String,
+        /// The most that a fetch may load.
+        limit: u64,
+    },
+    /// The published folder does not exist in a revision.
+    #[error(
+        "revision {} has no folder {path:?}; its {} holds {}. Commit that folder, or correct source.path",
+        short(revision),
+        folder_words(inside),
+        listed(exists)
+    )]
+    PathMissing {
+        /// The revision.
+        revision: String,
+        /// The published folder.
+        path: String,
+        /// The innermost folder on the way that exists, "" for the top.
+        inside: String,
+        /// What that folder holds.
+        exists: Vec<String>,
+    },
+    /// The published folder is something else in a revision.
+    #[error(
+        "in revision {} {path:?} is {what}, where source.path expects a folder. Commit a folder there, or correct source.path",
+        short(revision)
+    )]
+    PathNotAFolder {
+        /// The revision.
+        revision: String,
+        /// The part of the path that is no folder.
+        path: String,
+        /// What it is, as a phrase.
+        what: &'static str,
+    },
+    /// A revision holds what cannot be published.
+    #[error(transparent)]
+    Refused(#[from] Box<TreeRefused>),
+    /// A file that was asked for by name cannot be read from a revision.
+    #[error("in revision {} {} cannot be read: {why}", short(revision), quoted(path))]
+    FileRefused {
+        /// The revision.
+        revision: String,
+        /// Its path from the repository's root.
+        path: String,
+        /// What is wrong, and the next step.
+        why: String,
+    },
+    /// A text names no revision here.
+    #[error("{text:?} names no revision in the mirror of {url}: {why}")]
+    UnknownRevision {
+        /// The URL without credentials.
+        url: String,
+        /// The text that was to be resolved.
+        text: String,
+        /// What was found instead, and the next step.
+        why: String,
+    },
+    /// The mirror lacks objects that it should have, or has damaged ones.
+    #[error("the mirror {} is damaged: {why}. It is remade from the source", dir.display())]
+    Corrupt {
+        /// The mirror's folder.
+        dir: PathBuf,
+        /// What could not be read.
+        why: String,
+    },
+    /// The mirror's folder could not be read or written.
+    #[error("the mirror {} could not be used while {doing}: {why}. Check the free space and who owns the folder", dir.display())]
+    MirrorIo {
+        /// The path concerned.
+        dir: PathBuf,
+        /// What was being done, as a phrase.
+        doing: &'static str,
+        /// What the system or libgit2 said.
+        why: String,
+    },
+}
+
+impl SourceError {
+    /// What to do next. No wildcard: a new error has to decide.
+    #[must_use]
+    pub fn next(&self) -> Next {
+        match self {
+            // The other end, the network or this disk: time or a person there mends it.
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::NotARepository { .. }
+            | Self::UnsupportedRepository { .. }
+            | Self::RemoteCorrupt { .. }
+            | Self::EmptyRepository { .. }
+            | Self::BranchMissing { .. }
+            | Self::MirrorIo { .. } => Next::Retry,
+            // A revision never changes; the next one may be better.
+            Self::TooLarge { .. }
+            | Self::PathMissing { .. }
+            | Self::PathNotAFolder { .. }
+            | Self::Refused(_)
+            | Self::FileRefused { .. }
+            | Self::UnknownRevision { .. } => Next::Reject,
+            Self::Corrupt { .. } => Next::Heal,
+            // What is written in the settings stays wrong until it is written anew.
+            Self::InvalidUrl { .. }
+            | Self::UnsupportedTransport { .. }
+            | Self::InvalidPath { .. }
+            | Self::InvalidBranch { .. } => Next::Stop,
+        }
+    }
+}
+
+/// The first names of a list, as a phrase.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    let mut text = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("{name:?}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}
+
+fn folder_words(inside: &str) -> String {
+    if inside.is_empty() {
+        "top".to_owned()
+    } else {
+        format!("folder {inside:?}")
+    }
+}
+
+/// Twelve digits of a revision, as in names and messages everywhere.
+pub(crate) fn short(revision: &str) -> &str {
+    revision.get(..12).unwrap_or(revision)
+}

@@ -1,0 +1,302 @@
+//! The published tree of a revision, whole or by what differs from an older one.
+//!
+//! In this order, so that nothing large is loaded before it is known to be allowed: names and modes, then
+//! sizes out of the objects' headers, then the limits, then the contents of what changed, to hash them.
+
+use std::collections::{HashMap, HashSet};
+
+use git2::{ObjectType, Odb, Oid, TreeEntry};
+use lockstep_core::tree::{BlobId, Tree, TreeFile, TreePath};
+use lockstep_protocol::{FileMode, Revision};
+use sha2::{Digest as _, Sha256};
+
+use crate::refusal::{Reason, Refusal, TreeRefused};
+use crate::walk::{Changed, Walk, Walked, from_root};
+use crate::{Limits, Mirror, SourceError, libgit};
+
+/// A changed file with what its object's header says.
+struct Sized {
+    path: TreePath,
+    mode: FileMode,
+    blob: BlobId,
+    oid: Oid,
+    size: u64,
+}
+
+impl Mirror {
+    /// The published tree of a revision, within the spec's limits.
+    ///
+    /// With `base`, an older revision and the tree that *this function* gave for it, only what differs is
+    /// looked at, read and hashed; what was accepted in `base` is not judged again by name or mode. The outcome
+    /// is the same either way.
+    ///
+    /// # Errors
+    /// [`SourceError::Refused`] with every refusal when it cannot be published.
+    pub fn tree(&self, revision: &Revision, base: Option<(&Revision, &Tree)>) -> Result<Tree, SourceError> {
+        self.tree_within(revision, base, &self.spec.limits)
+    }
+
+    /// The same within other limits, such as those of a policy.
+    ///
+    /// # Errors
+    /// As [`Mirror::tree`].
+    pub fn tree_within(
+        &self,
+        revision: &Revision,
+        base: Option<(&Revision, &Tree)>,
+        limits: &Limits,
+    ) -> Result<Tree, SourceError> {
+        let new = self.published(revision)?;
+        // A base whose folder cannot be found any more is no base.
+        let base = base.and_then(|(older, tree)| Some((self.published(older).ok()?, tree)));
+        let (old, base) = match base {
+            Some((old, tree)) => (Some(old), tree.clone()),
+            None => (None, Tree::new()),
+        };
+        let walk = Walk::new(&self.repo, &self.spec.path, limits.files);
+        let walked = walk.run(new, old).map_err(|e| self.damaged(&e))?;
+        let odb = self.repo.odb().map_err(|e| self.damaged(&e))?;
+        let sized = walked
+            .changed
+            .iter()
+            .map(|changed| self.sized(&odb, changed))
+            .collect::<Result<Vec<_>, _>>()?;
+
+        let mut refusals = walked.refusals.clone();
+        refusals.extend(self.beyond(limits, &base, &walked, &sized));
+        if !refusals.is_empty() {
+            refusals.sort_unstable();
+            refusals.dedup();
+            return Err(Box::new(TreeRefused {
+                revision: revision.clone(),
+                refusals,
+            })
+            .into());
+        }
+        self.apply(&odb, base, &walked.removed, sized)
+    }
+
+    /// One file of a revision by its path from the repository's root, whether it is published or not: the
+    /// policy, a schema. None if there is no such file.
+    ///
+    /// # Errors
+    /// When it is something else than a file, or larger than the spec's limit.
+    pub fn file(&self, revision: &Revision, path: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        let refused = |why: String| SourceError::FileRefused {
+            revision: revision.to_string(),
+            path: path.to_owned(),
+            why,
+        };
+        if TreePath::new(path).is_err() {
+            return Err(refused(
+                "that is no path from the repository's root. Write it without ./ and ../".to_owned(),
+            ));
+        }
+        let (mut folder, parts) = (
+            self.find_commit(revision)?.tree_id(),
+            path.split('/').collect::<Vec<_>>(),
+        );
+        for (at, part) in parts.iter().enumerate() {
+            let tree = self.repo.find_tree(folder).map_err(|e| self.damaged(&e))?;
+            let Some(entry) = tree.get_name(part) else {
+                return Ok(None);
+            };
+            let last = at + 1 == parts.len();
+            match (kind_of(&entry), last) {
+                (EntryKind::Folder, false) => folder = entry.id(),
+                (EntryKind::File, true) => return self.bounded(entry.id(), refused).map(Some),
+                // A file where a folder would have to be: there is nothing below it.
+                (EntryKind::File, false) => return Ok(None),
+                (EntryKind::Folder, true) => return Err(refused("it is a folder. Name a file".to_owned())),
+                (EntryKind::Symlink | EntryKind::Other, _) => {
+                    let reason = if kind_of(&entry) == EntryKind::Symlink {
+                        Reason::Symlink
+                    } else {
+                        Reason::Submodule
+                    };
+                    let at = parts[..=at].join("/");
+                    return Err(refused(format!("{at} {}. {}", reason.why(), reason.next_step())));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn bounded(&self, oid: Oid, refused: impl Fn(String) -> SourceError) -> Result<Vec<u8>, SourceError> {
+        let odb = self.repo.odb().map_err(|e| self.damaged(&e))?;
+        let bytes = self.size(&odb, oid)?;
+        let limit = self.spec.limits.file_bytes;
+        if bytes > limit {
+            let reason = Reason::FileTooLarge { bytes, limit };
+            return Err(refused(format!("it {}. Make it smaller", reason.why())));
+        }
+        Ok(odb.read(oid).map_err(|e| self.damaged(&e))?.data().to_vec())
+    }
+
+    /// The id of the published folder in a revision.
+    fn published(&self, revision: &Revision) -> Result<Oid, SourceError> {
+        let mut folder = self.find_commit(revision)?.tree_id();
+        let mut inside = String::new();
+        for part in self.spec.path.split('/').filter(|part| !part.is_empty()) {
+            let tree = self.repo.find_tree(folder).map_err(|e| self.damaged(&e))?;
+            let Some(entry) = tree.get_name(part) else {
+                let exists = tree
+                    .iter()
+                    .map(|e| String::from_utf8_lossy(e.name_bytes()).into_owned())
+                    .collect();
+                let (revision, path) = (revision.to_string(), self.spec.path.clone());
+                return Err(SourceError::PathMissing {
+                    revision,
+                    path,
+                    inside,
+                    exists,
+                });
+            };
+            inside = from_root(&inside, part);
+            let what = match kind_of(&entry) {
+                EntryKind::Folder => {
+                    folder = entry.id();
+                    continue;
+                }
+                EntryKind::File => "a file",
+                EntryKind::Symlink => "a symbolic link",
+                EntryKind::Other => "a submodule",
+            };
+            return Err(SourceError::PathNotAFolder {
+                revision: revision.to_string(),
+                path: inside,
+                what,
+            });
+        }
+        Ok(folder)
+    }
+
+    fn sized(&self, odb: &Odb<'_>, changed: &Changed) -> Result<Sized, SourceError> {
+        let Changed { path, mode, oid } = changed;
+        let size = self.size(odb, *oid)?;
+        Ok(Sized {
+            path: path.clone(),
+            mode: *mode,
+            blob: libgit::blob_id(*oid),
+            oid: *oid,
+            size,
+        })
+    }
+
+    /// A blob's size out of its header: its contents are not loaded.
+    fn size(&self, odb: &Odb<'_>, oid: Oid) -> Result<u64, SourceError> {
+        let (size, _) = odb.read_header(oid).map_err(|e| self.damaged(&e))?;
+        Ok(size as u64)
+    }
+
+    /// What is beyond the limits in the tree that would come out, unchanged files included: limits may have
+    /// become narrower since the base.
+    fn beyond(&self, limits: &Limits, base: &Tree, walked: &Walked, sized: &[Sized]) -> Vec<Refusal> {
+        let replaced: HashSet<&TreePath> = walked
+            .removed
+            .iter()
+            .chain(sized.iter().map(|file| &file.path))
+            .collect();
+        let kept = base
+            .iter()
+            .filter(|(path, _)| !replaced.contains(path))
+            .map(|(path, file)| (path, file.size));
+        let changed = sized.iter().map(|file| (&file.path, file.size));
+        let (mut files, mut bytes, mut refusals) = (0_u64, 0_u64, Vec::new());
+        for (path, size) in kept.chain(changed) {
+            files += 1;
+            bytes += size;
+            if size > limits.file_bytes {
+                let reason = Reason::FileTooLarge {
+                    bytes: size,
+                    limit: limits.file_bytes,
+                };
+                refusals.push(Refusal {
+                    path: from_root(&self.spec.path, path.as_str()),
+                    reason,
+                });
+            }
+        }
+        let mut whole = |reason| {
+            refusals.push(Refusal {
+                path: self.spec.path.clone(),
+                reason,
+            });
+        };
+        if files > limits.files {
+            whole(Reason::TooManyFiles { limit: limits.files });
+        }
+        if bytes > limits.total_bytes {
+            whole(Reason::TooManyBytes {
+                bytes,
+                limit: limits.total_bytes,
+            });
+        }
+        refusals
+    }
+
+    /// Reads and hashes what changed; contents that the base had elsewhere (a renamed folder, a mode that
+    /// flipped) are known already.
+    fn apply(
+        &self,
+        odb: &Odb<'_>,
+        mut tree: Tree,
+        removed: &[TreePath],
+        sized: Vec<Sized>,
+    ) -> Result<Tree, SourceError> {
+        let mut known: HashMap<BlobId, [u8; 32]> = HashMap::new();
+        for path in removed.iter().chain(sized.iter().map(|file| &file.path)) {
+            if let Some(file) = tree.get(path) {
+                known.insert(file.blob, file.sha256);
+            }
+        }
+        for path in removed {
+            tree.remove(path);
+        }
+        for Sized {
+            path,
+            mode,
+            blob,
+            oid,
+            size,
+        } in sized
+        {
+            let sha256 = match known.get(&blob) {
+                Some(sha256) => *sha256,
+                None => {
+                    let contents = odb.read(oid).map_err(|e| self.damaged(&e))?;
+                    let sha256 = Sha256::digest(contents.data()).into();
+                    known.insert(blob, sha256);
+                    sha256
+                }
+            };
+            tree.insert(
+                path,
+                TreeFile {
+                    mode,
+                    blob,
+                    sha256,
+                    size,
+                },
+            );
+        }
+        Ok(tree)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EntryKind {
+    Folder,
+    File,
+    Symlink,
+    Other,
+}
+
+fn kind_of(entry: &TreeEntry<'_>) -> EntryKind {
+    match (entry.kind(), entry.filemode_raw()) {
+        (Some(ObjectType::Tree), _) => EntryKind::Folder,
+        (Some(ObjectType::Blob), 0o120_000) => EntryKind::Symlink,
+        (Some(ObjectType::Blob), _) => EntryKind::File,
+        _ => EntryKind::Other,
+    }
+}
