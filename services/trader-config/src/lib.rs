@@ -20,10 +20,12 @@
 //! | [`schema`] | the JSON Schema, generated from them |
 //! | [`View`] | what each service reads, and the rules about it |
 //! | [`parse`] | text to a validated view, every problem with line and column |
+//! | [`log`] | what the section `[logging]` means, for both services alike |
 //!
 //! This crate reads no files and knows no service: a view is parsed from text.
 
 mod bounds;
+pub mod log;
 mod parse;
 mod rules;
 mod schema;
