@@ -1,5 +1,6 @@
 //! How a service says what it loads, from where, and what wakes it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use lockstep_protocol::env;
@@ -87,7 +88,7 @@ impl<T: Send + Sync + 'static> Builder<T> {
     /// Asked with the value that runs and the new one before the swap: `Err` keeps the old one, and the status says
     /// rejected. What must be made ready for the new value is made ready here; it becomes visible by the swap.
     ///
-    /// Called for each switch, also when the new value equals the old one: a healed release has the same digest as
+    /// Called at each attempt, also when the new value equals the old one: a healed release has the same digest as
     /// the damaged one whose bytes may be running. Not called for the first value.
     pub fn on_change<F>(mut self, check: F) -> Self
     where
@@ -136,12 +137,21 @@ impl<T: Send + Sync + 'static> Builder<T> {
     /// Takes the places from the environment: the volume from `LOCKSTEP_CONFIG`, the files and the token beside it.
     /// Without it, `CONFIG_PATH` names one file; nothing is reported then, and its folder may also be a volume.
     ///
-    /// With none of these variables, what [`file`](Self::file) said before stands.
+    /// With none of these variables, what [`file`](Self::file) said before stands; its name stays that of the main
+    /// [document](crate::Snapshot::document) in any case, unless `CONFIG_PATH` gives another.
     ///
     /// # Errors
     /// When the variables contradict each other.
-    pub fn from_env(mut self) -> Result<Self, EnvError> {
-        self.setting.read(|name| std::env::var_os(name))?;
+    pub fn from_env(self) -> Result<Self, EnvError> {
+        self.from_vars(|name| std::env::var_os(name))
+    }
+
+    /// The same from variables that are given, for tests and for services that get them otherwise.
+    ///
+    /// # Errors
+    /// When the variables contradict each other.
+    pub fn from_vars(mut self, var: impl Fn(&str) -> Option<OsString>) -> Result<Self, EnvError> {
+        self.setting.read(var)?;
         Ok(self)
     }
 

@@ -35,9 +35,9 @@ pub(crate) struct Wakers {
 
 impl<T: Send + Sync + 'static> Client<T> {
     /// Begins with the loader: it parses *and* validates one release, and does nothing else. It is also called for
-    /// releases that are only offered, and again for the same one.
+    /// releases that are only offered, again for the same one, and by two threads at once.
     ///
-    /// It runs on a thread of the client (or on the one that calls [`reload`](Self::reload)), so it may block.
+    /// It runs on threads of the client (or on the one that calls [`reload`](Self::reload)), so it may block.
     pub fn builder<F>(load: F) -> Builder<T>
     where
         F: Fn(&Snapshot) -> Result<T, Refusal> + Send + Sync + 'static,
@@ -58,6 +58,9 @@ impl<T: Send + Sync + 'static> Client<T> {
         } else {
             None
         };
+        // Once the folder is watched: what moved before the first status was written is seen here, what moves from
+        // now on rings. A refusal is in the status; what was loaded first goes on.
+        let _ = engine.reload(When::Moved);
         client.spawn("lockstep-reload", bell, move |bell| {
             reload(&reloads, bell, &signals, watch, watcher);
         })?;
@@ -127,8 +130,7 @@ fn reload<T>(
     watch: bool,
     _watcher: Option<RecommendedWatcher>,
 ) {
-    // What moved while the first status was written is found by the first look.
-    let mut moved = true;
+    let mut moved = false;
     loop {
         // Each signal is taken, not only the first that is found.
         let asked = signals.iter().filter(|signal| signal.take()).count() > 0;

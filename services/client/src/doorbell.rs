@@ -165,6 +165,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rename_in_a_watched_folder_rings() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("old", folder.path().join("current")).unwrap();
+        let mut bell = Doorbell::new().unwrap();
+        let _watcher = bell.ringer().ring_on_changes_in(folder.path()).unwrap();
+        std::os::unix::fs::symlink("new", folder.path().join("next")).unwrap();
+        bell.wait(Duration::from_secs(60));
+        let started = Instant::now();
+        std::fs::rename(folder.path().join("next"), folder.path().join("current")).unwrap();
+        assert!(bell.wait(Duration::from_secs(60)));
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
     fn the_end_is_seen_again_and_again() {
         let mut bell = Doorbell::new().unwrap();
         bell.ringer().end();

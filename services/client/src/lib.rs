@@ -1,6 +1,6 @@
 //! What a Rust service links to take part in Lockstep: load, watch, swap, acknowledge, vote.
 //!
-//! ```no_run
+//! ```
 //! use lockstep_client::{Client, Refusal, Signal, Snapshot, Trigger};
 //!
 //! #[derive(serde::Deserialize)]
@@ -16,18 +16,20 @@
 //!     Ok(config)
 //! }
 //!
-//! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let config = Client::builder(load)
-//!         .trigger(Trigger::Signal(Signal::Usr1)) // caught from here on
-//!         .vote(true)
-//!         .from_env()?
-//!         .start()?;
-//!     loop {
-//!         let now = config.current(); // one value for one piece of work
-//!         println!("the limit is {}", now.limit);
-//! #       break Ok(());
-//!     }
-//! }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let file = folder.path().join("config.toml");
+//! # std::fs::write(&file, "limit = 5\n")?;
+//! let config = Client::builder(load)
+//!     .trigger(Trigger::Signal(Signal::Usr1)) // caught from here on: first thing in `main`
+//!     .vote(true)
+//!     .file(&file)? // what is loaded without Lockstep
+//!     .from_env()?
+//!     .start()?;
+//! let now = config.current(); // one value for one piece of work
+//! assert_eq!(now.limit, 5);
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! # What it does
