@@ -1,9 +1,15 @@
 //! Lockstep's decisions, without any I/O.
 
 pub mod admission;
+pub mod diagnostic;
+pub mod document;
 pub mod instances;
 pub mod ledger;
+pub mod plan;
+pub mod policy;
+pub mod reads;
 pub mod rollout;
 pub mod service;
 pub mod status;
 pub mod tree;
+pub mod validate;

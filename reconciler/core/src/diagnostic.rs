@@ -1,0 +1,187 @@
+//! What is wrong with a candidate, as values: every gate shows the same ones, each in its own way.
+//!
+//! Rules return diagnostics and never print. Renderers print and never decide.
+
+mod code;
+mod json;
+mod place;
+mod text;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use code::{Code, UnknownCode, explain};
+pub use json::json;
+pub use place::{LineColumn, Lines};
+pub use text::{Style, text};
+
+use crate::document::KeyPath;
+
+/// Whether a candidate with this diagnostic may be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It is refused.
+    Error,
+    /// It is published; somebody should look.
+    Warning,
+}
+
+impl Severity {
+    /// The word that people read.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One thing that is wrong, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Which kind of mistake it is.
+    pub code: Code,
+    /// Whether it refuses the candidate.
+    pub severity: Severity,
+    /// The file, counted from the repository's root.
+    pub path: String,
+    /// The offending key or value, in bytes; none if the file as a whole is meant.
+    pub span: Option<Range<usize>>,
+    /// The offending key; none outside documents.
+    pub key: Option<KeyPath>,
+    /// What is wrong: a phrase, without a full stop.
+    pub message: String,
+    /// What to do next.
+    pub help: Option<String>,
+    /// Other places that explain it: the line of the schema that decided.
+    pub related: Vec<Related>,
+}
+
+/// Another place that a diagnostic speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Related {
+    /// The file, counted from the repository's root.
+    pub path: String,
+    /// The place in it, in bytes.
+    pub span: Range<usize>,
+    /// What is to be seen there, as a phrase.
+    pub message: String,
+}
+
+impl Diagnostic {
+    /// An error that means a file as a whole.
+    #[must_use]
+    pub fn error(code: Code, path: &str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity: Severity::Error,
+            path: path.to_owned(),
+            span: None,
+            key: None,
+            message: message.into(),
+            help: None,
+            related: Vec::new(),
+        }
+    }
+
+    /// The same, at a place of the file.
+    #[must_use]
+    pub fn at(mut self, span: Range<usize>) -> Self {
+        self.span = Some(span);
+        self
+    }
+
+    /// The same, about a key.
+    #[must_use]
+    pub fn about(mut self, key: KeyPath) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// The same, with advice.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// All that is wrong with a candidate, in file order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Report {
+    /// Takes diagnostics in any order; the same one twice counts once.
+    #[must_use]
+    pub fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
+        diagnostics.sort_by(|a, b| order(a).cmp(&order(b)));
+        diagnostics.dedup();
+        Self { diagnostics }
+    }
+
+    /// Whether the candidate is refused.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.count(Severity::Error) > 0
+    }
+
+    /// How many there are of one severity.
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
+    }
+
+    /// All of them, by path, then by place.
+    #[must_use]
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    /// Whether nothing at all is to be said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.diagnostics.is_empty()
+    }
+}
+
+fn order(diagnostic: &Diagnostic) -> impl Ord + '_ {
+    let span = diagnostic.span.as_ref().map(|span| (span.start, span.end));
+    (&diagnostic.path, span, diagnostic.severity, diagnostic.code, &diagnostic.message)
+}
+
+/// The files that diagnostics speak of, by their path from the repository's root.
+pub type Sources = BTreeMap<String, Arc<[u8]>>;
+
+/// The text of a file, if it is one.
+fn source<'s>(sources: &'s Sources, path: &str) -> Option<&'s str> {
+    std::str::from_utf8(sources.get(path)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_in_file_order_and_says_nothing_twice() {
+        let a = Diagnostic::error(Code::UnknownKey, "a.toml", "second").at(9..10);
+        let b = Diagnostic::error(Code::TomlSyntax, "a.toml", "first").at(2..3);
+        let c = Diagnostic::error(Code::FileSize, "a.toml", "whole");
+        let report = Report::new(vec![a.clone(), b.clone(), a.clone(), c.clone()]);
+        assert_eq!(report.diagnostics(), [c, b, a]);
+        assert!(report.has_errors());
+    }
+
+    #[test]
+    fn warnings_alone_refuse_nothing() {
+        let mut warning = Diagnostic::error(Code::UnknownKey, "a.toml", "hm");
+        warning.severity = Severity::Warning;
+        assert!(!Report::new(vec![warning]).has_errors());
+    }
+}

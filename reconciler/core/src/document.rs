@@ -1,0 +1,207 @@
+//! A document: its text, its value, and where in the text each key and value stands.
+//!
+//! Whatever the syntax, a document becomes one JSON value and one map of places, so that schemas, `reads`
+//! and the plan never ask which syntax it was. A new syntax is one more parser in this folder.
+//!
+//! This module judges syntax alone. It must never look at a schema, and never guess at a broken text: a
+//! document exists only if its whole text was understood.
+
+mod canonical;
+mod json;
+mod path;
+mod toml;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub(crate) use canonical::canonical;
+pub(crate) use path::split_dots;
+pub use path::{InvalidKeyPath, KeyPath, Part};
+
+use crate::diagnostic::{Code, Diagnostic};
+
+/// How deep tables and lists may be nested.
+pub const MAX_DEPTH: usize = 128;
+
+/// The syntaxes that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// TOML 1.1: what documents and the policy are written in.
+    Toml,
+    /// JSON: what schemas are written in.
+    Json,
+}
+
+impl Syntax {
+    /// The syntax that a document of this name is written in; none if documents cannot be written so.
+    #[must_use]
+    pub fn of_document(path: &str) -> Option<Self> {
+        path.ends_with(".toml").then_some(Self::Toml)
+    }
+}
+
+/// Where a key and its value stand, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The key as it is written; a list entry has none.
+    pub key: Option<Range<usize>>,
+    /// The value; of a table with a header that header, of one that only dotted keys imply its key.
+    pub value: Range<usize>,
+}
+
+/// A document that was read whole.
+#[derive(Debug, Clone)]
+pub struct Document {
+    text: Arc<str>,
+    value: Value,
+    places: BTreeMap<KeyPath, Place>,
+    bare: BTreeMap<KeyPath, Bare>,
+}
+
+/// What JSON has no word for, and is a string in the document's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bare {
+    /// A date, a time or both.
+    Datetime,
+    /// `inf` or `nan`.
+    NonFinite,
+}
+
+impl Document {
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// With a diagnostic for each mistake that the parser finds, all in `path`.
+    pub fn parse(path: &str, bytes: &[u8], syntax: Syntax) -> Result<Self, Vec<Diagnostic>> {
+        let text = std::str::from_utf8(bytes).map_err(|error| vec![not_utf8(path, error)])?;
+        let mut reading = Reading::new(path);
+        let value = match syntax {
+            Syntax::Toml => toml::read(text, &mut reading),
+            Syntax::Json => json::read(text, &mut reading),
+        };
+        let Reading { places, bare, mut mistakes, .. } = reading;
+        if mistakes.is_empty() {
+            return Ok(Self { text: text.into(), value, places, bare });
+        }
+        // The parser passes some mistakes twice: on a table's start and on its end.
+        let mut seen = BTreeSet::new();
+        mistakes.retain(|mistake| {
+            seen.insert((mistake.span.clone().map(|span| (span.start, span.end)), mistake.message.clone()))
+        });
+        Err(mistakes)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The value. Dates and times, `inf` and `nan` are strings in it.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The value at a path.
+    #[must_use]
+    pub fn get(&self, path: &KeyPath) -> Option<&Value> {
+        path.parts().iter().try_fold(&self.value, |value, part| match part {
+            Part::Key(key) => value.get(key),
+            Part::Index(index) => value.get(index),
+        })
+    }
+
+    /// Where a value stands. The document itself begins at its first byte.
+    #[must_use]
+    pub fn place(&self, path: &KeyPath) -> Option<&Place> {
+        self.places.get(path)
+    }
+
+    /// The span of a value, or of the nearest table around it that has one.
+    #[must_use]
+    pub fn value_span(&self, path: &KeyPath) -> Range<usize> {
+        self.nearest(path, |place| place.value.clone())
+    }
+
+    /// The span of a key; of a list entry, that of its value.
+    #[must_use]
+    pub fn key_span(&self, path: &KeyPath) -> Range<usize> {
+        self.nearest(path, |place| place.key.clone().unwrap_or_else(|| place.value.clone()))
+    }
+
+    /// The span that stands for a table as a whole: its header, else its key; the document's start for the root.
+    #[must_use]
+    pub fn header_span(&self, path: &KeyPath) -> Range<usize> {
+        self.nearest(path, |place| match &place.key {
+            Some(key) if !self.text[place.value.clone()].starts_with('[') => key.clone(),
+            Some(_) | None => place.value.clone(),
+        })
+    }
+
+    fn nearest(&self, path: &KeyPath, span: impl Fn(&Place) -> Range<usize>) -> Range<usize> {
+        let mut at = Some(path.clone());
+        while let Some(path) = at {
+            if let Some(place) = self.places.get(&path) {
+                return span(place);
+            }
+            at = path.parent();
+        }
+        0..0
+    }
+
+    /// Whether a value is a string only because JSON has no word for it.
+    pub(crate) fn bare(&self, path: &KeyPath) -> Option<Bare> {
+        self.bare.get(path).copied()
+    }
+
+    /// The `inf` and `nan` in it, which no schema can judge.
+    pub(crate) fn non_finite(&self) -> impl Iterator<Item = &KeyPath> {
+        self.bare.iter().filter(|(_, bare)| matches!(bare, Bare::NonFinite)).map(|(path, _)| path)
+    }
+}
+
+/// What a parser fills while it reads.
+struct Reading<'a> {
+    path: &'a str,
+    places: BTreeMap<KeyPath, Place>,
+    bare: BTreeMap<KeyPath, Bare>,
+    mistakes: Vec<Diagnostic>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(path: &'a str) -> Self {
+        Self { path, places: BTreeMap::new(), bare: BTreeMap::new(), mistakes: Vec::new() }
+    }
+
+    fn mistake(&mut self, code: Code, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
+        self.mistakes.push(Diagnostic::error(code, self.path, message).at(span));
+        let last = self.mistakes.len() - 1;
+        &mut self.mistakes[last]
+    }
+
+    /// Says once that the text is nested too deeply; whoever reads stops there.
+    fn too_deep(&mut self, span: Range<usize>) {
+        if self.mistakes.iter().any(|mistake| mistake.code == Code::TooDeep) {
+            return;
+        }
+        let mistake = self.mistake(
+            Code::TooDeep,
+            span,
+            format!("tables and lists are nested more than {MAX_DEPTH} deep"),
+        );
+        mistake.help = Some("flatten the document: no service needs this".into());
+    }
+}
+
+fn not_utf8(path: &str, error: std::str::Utf8Error) -> Diagnostic {
+    Diagnostic::error(
+        Code::NotUtf8,
+        path,
+        format!("the file is not UTF-8: it goes wrong after byte {}", error.valid_up_to()),
+    )
+    .with_help("save it as UTF-8; a binary file cannot be a document")
+}

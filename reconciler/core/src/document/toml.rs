@@ -1,0 +1,121 @@
+//! TOML to a value and places.
+
+use std::ops::Range;
+
+use serde_json::{Map, Number, Value};
+use toml::Spanned;
+use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
+
+use super::{Bare, KeyPath, MAX_DEPTH, Place, Reading};
+use crate::diagnostic::Code;
+
+/// Reads a text; what it returns counts only if no mistake was recorded.
+pub(super) fn read(text: &str, reading: &mut Reading<'_>) -> Value {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let span = clip(error.span().unwrap_or(text.len()..text.len()), text);
+        let (message, help) = reword(error.message(), &text[span.clone()]);
+        reading.mistake(Code::TomlSyntax, span, message).help = help;
+    }
+    if !errors.is_empty() {
+        return Value::Null;
+    }
+    reading.places.insert(KeyPath::root(), Place { key: None, value: 0..0 });
+    read_table(table.get_ref(), &KeyPath::root(), 1, reading)
+}
+
+fn read_table(table: &DeTable<'_>, path: &KeyPath, depth: usize, reading: &mut Reading<'_>) -> Value {
+    let mut out = Map::new();
+    for (key, value) in table.iter() {
+        let path = path.key(key.get_ref());
+        out.insert(key.get_ref().to_string(), read_value(value, Some(key.span()), path, depth, reading));
+    }
+    Value::Object(out)
+}
+
+fn read_value(
+    value: &Spanned<DeValue<'_>>,
+    key: Option<Range<usize>>,
+    path: KeyPath,
+    depth: usize,
+    reading: &mut Reading<'_>,
+) -> Value {
+    let span = value.span();
+    if depth >= MAX_DEPTH && matches!(value.get_ref(), DeValue::Array(_) | DeValue::Table(_)) {
+        reading.too_deep(key.unwrap_or(span));
+        return Value::Null;
+    }
+    let read = match value.get_ref() {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Boolean(yes) => Value::Bool(*yes),
+        DeValue::Integer(integer) => read_integer(integer, &span, reading),
+        DeValue::Float(float) => read_float(float, &span, &path, reading),
+        DeValue::Datetime(moment) => {
+            reading.bare.insert(path.clone(), Bare::Datetime);
+            Value::from(moment.to_string())
+        }
+        DeValue::Array(entries) => entries
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| read_value(entry, None, path.index(at), depth + 1, reading))
+            .collect(),
+        DeValue::Table(table) => read_table(table, &path, depth + 1, reading),
+    };
+    reading.places.insert(path, Place { key, value: span });
+    read
+}
+
+fn read_integer(integer: &DeInteger<'_>, span: &Range<usize>, reading: &mut Reading<'_>) -> Value {
+    let (digits, radix) = (integer.as_str(), integer.radix());
+    let number = i64::from_str_radix(digits, radix)
+        .map(Number::from)
+        .or_else(|_| u64::from_str_radix(digits, radix).map(Number::from));
+    number.map(Value::Number).unwrap_or_else(|_| {
+        reading
+            .mistake(Code::NumberRange, span.clone(), format!("{integer} does not fit into 64 bits"))
+            .help = Some("write it as a string if the service can take that".into());
+        Value::Null
+    })
+}
+
+fn read_float(float: &DeFloat<'_>, span: &Range<usize>, path: &KeyPath, reading: &mut Reading<'_>) -> Value {
+    let digits = float.as_str();
+    match digits.parse::<f64>() {
+        Ok(number) if number.is_nan() || digits.contains("inf") => {
+            reading.bare.insert(path.clone(), Bare::NonFinite);
+            Value::from(digits)
+        }
+        Ok(number) if number.is_finite() => Value::from(number),
+        Ok(_) | Err(_) => {
+            let message = format!("{digits} is beyond what a 64-bit float can hold");
+            reading.mistake(Code::NumberRange, span.clone(), message);
+            Value::Null
+        }
+    }
+}
+
+/// The parser's phrase, and what to do about it where that is known.
+fn reword(phrase: &str, marked: &str) -> (String, Option<String>) {
+    if phrase.starts_with("duplicate key") {
+        let message = format!("`{marked}` is already defined above");
+        return (message, Some("remove one of the two, or merge them".into()));
+    }
+    if phrase.starts_with("string values must be quoted") {
+        let message = format!("`{marked}` is neither a number, `true`, `false` nor a date");
+        return (message, Some(format!("put quotes around a text: \"{marked}\"")));
+    }
+    (phrase.to_owned(), None)
+}
+
+/// A span inside the text, at character boundaries.
+fn clip(span: Range<usize>, text: &str) -> Range<usize> {
+    let boundary = |mut at: usize| {
+        at = at.min(text.len());
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let start = boundary(span.start);
+    start..boundary(span.end).max(start)
+}

@@ -1,0 +1,156 @@
+//! What a schema says about a key besides judging it: its unit, its default, what changing it takes.
+//!
+//! A schema is a graph of references and alternatives. Here every alternative counts, whichever one the
+//! document takes: a hint too many is harmless, and a restart too many is announced before the merge.
+
+use std::collections::BTreeSet;
+
+use jsonschema::Uri;
+use serde_json::Value;
+
+use super::effect::Restart;
+use super::schema::Schema;
+use crate::document::{KeyPath, Part};
+
+/// A subschema and the address that its references count from.
+#[derive(Clone)]
+struct Node<'s> {
+    schema: &'s Value,
+    base: Uri<String>,
+}
+
+impl Schema {
+    /// What a keyword says about the value at a path; the outermost subschema that has it decides.
+    pub(crate) fn annotation(&self, path: &KeyPath, keyword: &str) -> Option<&Value> {
+        self.at(path).into_iter().find_map(|node| node.schema.get(keyword))
+    }
+
+    /// The keys that a table may have, as far as the schema names them.
+    pub(crate) fn known_keys(&self, table: &KeyPath) -> BTreeSet<&str> {
+        let nodes = self.at(table);
+        let tables = nodes.iter().filter_map(|node| node.schema.get("properties")?.as_object());
+        tables.flat_map(|properties| properties.keys().map(String::as_str)).collect()
+    }
+
+    /// Who must restart when the value at a path changes from or to `value`.
+    ///
+    /// A subschema that says so speaks for everything in it, so those above the value count, and those
+    /// inside it.
+    pub(crate) fn restarts(&self, path: &KeyPath, value: Option<&Value>) -> Vec<Restart> {
+        let mut found = Vec::new();
+        let mut nodes = self.expand(self.start());
+        collect(&nodes, &mut found);
+        for part in path.parts() {
+            nodes = self.step(&nodes, part);
+            collect(&nodes, &mut found);
+        }
+        if let Some(value) = value {
+            self.restarts_inside(&nodes, value, &mut found);
+        }
+        found
+    }
+
+    fn restarts_inside(&self, nodes: &[Node<'_>], value: &Value, found: &mut Vec<Restart>) {
+        let parts: Vec<_> = match value {
+            Value::Object(table) => table.iter().map(|(key, value)| (Part::Key(key.clone()), value)).collect(),
+            Value::Array(list) => list.iter().enumerate().map(|(at, value)| (Part::Index(at), value)).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return,
+        };
+        for (part, value) in parts {
+            let nodes = self.step(nodes, &part);
+            collect(&nodes, found);
+            self.restarts_inside(&nodes, value, found);
+        }
+    }
+
+    fn at(&self, path: &KeyPath) -> Vec<Node<'_>> {
+        path.parts().iter().fold(self.expand(self.start()), |nodes, part| self.step(&nodes, part))
+    }
+
+    fn start(&self) -> Vec<Node<'_>> {
+        let root = self.files.get(&self.root).map(|file| Node { schema: file.value(), base: self.base.clone() });
+        root.into_iter().collect()
+    }
+
+    /// These subschemas and all that apply to the same value, in the order they are met.
+    fn expand<'s>(&'s self, mut nodes: Vec<Node<'s>>) -> Vec<Node<'s>> {
+        let mut seen = BTreeSet::new();
+        let mut at = 0;
+        nodes.retain(|node| seen.insert(std::ptr::from_ref(node.schema)));
+        while at < nodes.len() {
+            let node = nodes[at].clone();
+            at += 1;
+            for next in self.beside(&node) {
+                if seen.insert(std::ptr::from_ref(next.schema)) {
+                    nodes.push(next);
+                }
+            }
+        }
+        nodes
+    }
+
+    fn beside<'s>(&'s self, node: &Node<'s>) -> Vec<Node<'s>> {
+        let Value::Object(keywords) = node.schema else { return Vec::new() };
+        let mut found = Vec::new();
+        for (keyword, value) in keywords {
+            match (keyword.as_str(), value) {
+                ("$ref" | "$dynamicRef", Value::String(reference)) => {
+                    let resolved = self.registry.resolver(node.base.clone()).lookup(reference);
+                    // What cannot be resolved was refused when the schema was loaded.
+                    if let Ok(resolved) = resolved {
+                        let base = resolved.resolver().base_uri().as_ref().clone();
+                        found.push(Node { schema: resolved.contents(), base });
+                    }
+                }
+                ("allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => {
+                    found.extend(schemas.iter().map(|schema| Node { schema, ..node.clone() }));
+                }
+                ("if" | "then" | "else", schema) => found.push(Node { schema, ..node.clone() }),
+                ("dependentSchemas", Value::Object(schemas)) => {
+                    found.extend(schemas.values().map(|schema| Node { schema, ..node.clone() }));
+                }
+                (_, _) => {}
+            }
+        }
+        found
+    }
+
+    /// The subschemas of a part of the value.
+    fn step<'s>(&'s self, nodes: &[Node<'s>], part: &Part) -> Vec<Node<'s>> {
+        let mut found = Vec::new();
+        for node in nodes {
+            let get = |keyword: &str| node.schema.get(keyword);
+            let mut push = |schema: Option<&'s Value>| {
+                found.extend(schema.map(|schema| Node { schema, ..node.clone() }));
+            };
+            match part {
+                Part::Key(key) => {
+                    let named = get("properties").and_then(|properties| properties.get(key));
+                    push(named);
+                    // Which pattern fits is not asked: each one's hints count, as those of alternatives do.
+                    if let Some(Value::Object(patterns)) = get("patternProperties") {
+                        patterns.values().for_each(|schema| push(Some(schema)));
+                    }
+                    if named.is_none() {
+                        push(get("additionalProperties"));
+                        push(get("unevaluatedProperties"));
+                    }
+                }
+                Part::Index(index) => {
+                    let prefixed = get("prefixItems").and_then(|schemas| schemas.get(index));
+                    push(prefixed);
+                    if prefixed.is_none() {
+                        push(get("items"));
+                        push(get("unevaluatedItems"));
+                    }
+                    push(get("contains"));
+                }
+            }
+        }
+        self.expand(found)
+    }
+}
+
+fn collect(nodes: &[Node<'_>], found: &mut Vec<Restart>) {
+    found.extend(nodes.iter().filter_map(|node| Restart::from_schema(node.schema.get("x-lockstep-effect")?)));
+}

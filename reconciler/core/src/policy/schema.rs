@@ -1,0 +1,295 @@
+//! A JSON Schema of the candidate, with all the files of the repository that it refers to.
+//!
+//! Nothing is ever fetched: a reference that leaves the repository is a mistake. A file is addressed by its
+//! path in the repository, so a relative `$ref` means the file beside it, whatever `$id` says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jsonschema::{Draft, Registry, Uri, ValidationError, Validator};
+use serde_json::Value;
+
+use super::effect::Restart;
+use crate::diagnostic::{Code, Diagnostic, Sources};
+use crate::document::{Document, KeyPath, Syntax};
+use crate::validate::mistakes;
+
+const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// A schema that is valid and complete, ready to judge documents.
+#[derive(Debug)]
+pub struct Schema {
+    pub(super) files: BTreeMap<String, Document>,
+    pub(super) registry: Registry<'static>,
+    pub(super) base: Uri<String>,
+    pub(super) root: String,
+    validator: Validator,
+}
+
+impl Schema {
+    /// Loads the schema at `root`, which the caller knows to be in `sources`.
+    ///
+    /// # Errors
+    /// With a diagnostic for each mistake in it and in the files it refers to.
+    pub(crate) fn load(root: &str, sources: &Sources) -> Result<Self, Vec<Diagnostic>> {
+        let mut loading = Loading::default();
+        loading.file(root, sources);
+        while let Some(path) = loading.wanted.pop_first() {
+            loading.file(&path, sources);
+        }
+        loading.check_references();
+        let Loading { files, ids, mistakes, .. } = loading;
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let whole = |message: String| vec![Diagnostic::error(Code::SchemaInvalid, root, message)];
+        let base = uri_of(root).map_err(|error| whole(error.to_string()))?;
+        let mut registry = Registry::new().draft(Draft::Draft202012);
+        for (path, file) in &files {
+            let value = without_id(file.value());
+            let uri = uri_of(path).map_err(|error| whole(error.to_string()))?;
+            registry = registry.add(uri.as_str(), value).map_err(|error| whole(error.to_string()))?;
+        }
+        for (id, path) in &ids {
+            if let Some(file) = files.get(path) {
+                let added = registry.add(id, without_id(file.value()));
+                registry = added.map_err(|error| whole(error.to_string()))?;
+            }
+        }
+        let registry = registry.prepare().map_err(|error| whole(error.to_string()))?;
+        let Some(file) = files.get(root) else {
+            return Err(whole("the schema is not in this revision".into()));
+        };
+        let validator = jsonschema::options()
+            .with_draft(Draft::Draft202012)
+            .with_registry(&registry)
+            .with_base_uri(base.as_str())
+            .should_validate_formats(true)
+            .build(&without_id(file.value()))
+            .map_err(|error| vec![refused(&error, root, &files)])?;
+        Ok(Self { files, registry, base, root: root.to_owned(), validator })
+    }
+
+    /// Everything that the schema finds wrong with a document.
+    pub(crate) fn judge<'s>(&'s self, document: &'s Document) -> impl Iterator<Item = ValidationError<'s>> {
+        self.validator.iter_errors(document.value())
+    }
+
+    /// The file and place that a keyword stands at, as the validator names it.
+    pub(crate) fn keyword(&self, location: &Uri<String>) -> Option<(&str, &Document, KeyPath)> {
+        let (file, pointer) = location.as_str().split_once('#')?;
+        let path = path_of(&Uri::parse(file.to_owned()).ok()?)?;
+        let (path, document) = self.files.get_key_value(&path)?;
+        Some((path, document, from_pointer(document.value(), pointer)))
+    }
+}
+
+/// The files that a schema refers to, to be loaded with it: paths from the repository's root.
+///
+/// A reference that leaves the repository is not among them; it is reported when the schema is loaded.
+#[must_use]
+pub fn references(path: &str, schema: &[u8]) -> Vec<String> {
+    let Ok(document) = Document::parse(path, schema, Syntax::Json) else { return Vec::new() };
+    let mut found = BTreeSet::new();
+    visit(document.value(), &KeyPath::root(), &mut |keyword, _, value| {
+        if let (true, Some(reference)) = (is_reference(keyword), value.as_str()) {
+            found.extend(target(path, reference).ok().and_then(|(file, _)| file));
+        }
+    });
+    found.remove(path);
+    found.into_iter().collect()
+}
+
+/// A text that refers, and where: file, place of the keyword, the text.
+type Reference = (String, KeyPath, String);
+
+#[derive(Default)]
+struct Loading {
+    files: BTreeMap<String, Document>,
+    seen: BTreeSet<String>,
+    wanted: BTreeSet<String>,
+    /// `$id` to path, for references that name a file of the repository by its id.
+    ids: BTreeMap<String, String>,
+    references: Vec<Reference>,
+    mistakes: Vec<Diagnostic>,
+}
+
+impl Loading {
+    fn file(&mut self, path: &str, sources: &Sources) {
+        if !self.seen.insert(path.to_owned()) {
+            return;
+        }
+        let Some(bytes) = sources.get(path) else { return };
+        let document = match Document::parse(path, bytes, Syntax::Json) {
+            Ok(document) => document,
+            Err(mistakes) => return self.mistakes.extend(mistakes),
+        };
+        if let Some(id) = document.value().get("$id").and_then(Value::as_str).filter(|id| id.contains(':')) {
+            self.ids.insert(id.trim_end_matches('#').to_owned(), path.to_owned());
+        }
+        self.check_valid(path, &document);
+        visit(document.value(), &KeyPath::root(), &mut |keyword, at, value| {
+            if let (true, Some(reference)) = (is_reference(keyword), value.as_str()) {
+                self.wanted.extend(target(path, reference).ok().and_then(|(file, _)| file));
+                self.references.push((path.to_owned(), at.clone(), reference.to_owned()));
+            }
+            if keyword == "x-lockstep-effect" && Restart::from_schema(value).is_none() {
+                let help = "it is \"restart\", or { \"restart\": [\"service\"] }";
+                let mistake = Diagnostic::error(Code::SchemaInvalid, path, "the effect is not known");
+                self.mistakes.push(mistake.at(document.value_span(at)).with_help(help));
+            }
+        });
+        self.files.insert(path.to_owned(), document);
+    }
+
+    fn check_valid(&mut self, path: &str, document: &Document) {
+        if let Some(draft) = document.value().get("$schema").and_then(Value::as_str)
+            && draft.trim_end_matches('#') != DRAFT
+        {
+            let at = document.value_span(&KeyPath::root().key("$schema"));
+            let message = format!("the schema is written for {draft}; only draft 2020-12 is known");
+            let help = format!("write \"$schema\": \"{DRAFT}\" and move to the keywords of that draft");
+            self.mistakes.push(Diagnostic::error(Code::SchemaInvalid, path, message).at(at).with_help(help));
+            return;
+        }
+        let validator = jsonschema::draft202012::meta::validator();
+        let errors = validator.iter_errors(document.value());
+        self.mistakes.extend(mistakes::explain(errors, path, document, None).into_iter().map(|mut mistake| {
+            mistake.code = Code::SchemaInvalid;
+            mistake.message = format!("not a valid schema: {}", mistake.message);
+            mistake
+        }));
+    }
+
+    fn check_references(&mut self) {
+        for (path, at, reference) in std::mem::take(&mut self.references) {
+            let problem = match target(&path, &reference) {
+                Err(problem) => Some(problem),
+                Ok((None, _)) => self.foreign(&reference),
+                Ok((Some(file), fragment)) => self.dangling(&file, &fragment),
+            };
+            let Some(problem) = problem else { continue };
+            let span = self.files.get(&path).map_or(0..0, |file| file.value_span(&at));
+            let mistake = Diagnostic::error(Code::SchemaReference, &path, problem).at(span);
+            self.mistakes.push(mistake.with_help(
+                "nothing is fetched to judge a change: refer to a file of this repository by a relative path",
+            ));
+        }
+    }
+
+    fn foreign(&self, reference: &str) -> Option<String> {
+        let uri = reference.split('#').next().unwrap_or(reference);
+        let known = self.ids.contains_key(uri) || uri == DRAFT;
+        (!known).then(|| format!("`{reference}` is not in this repository"))
+    }
+
+    fn dangling(&self, file: &str, fragment: &str) -> Option<String> {
+        let Some(document) = self.files.get(file) else {
+            // A file that is there but broken has its own diagnostics.
+            let broken = self.mistakes.iter().any(|mistake| mistake.path == file);
+            return (!broken).then(|| format!("there is no file `{file}` in this revision"));
+        };
+        let pointer = fragment.starts_with('/') && !fragment.contains('%');
+        let nowhere = pointer && document.value().pointer(fragment).is_none();
+        nowhere.then(|| format!("there is no `{fragment}` in {file}"))
+    }
+}
+
+fn is_reference(keyword: &str) -> bool {
+    matches!(keyword, "$ref" | "$dynamicRef")
+}
+
+/// Where a reference leads: to a file of the repository (with the fragment), or to a foreign address.
+fn target(path: &str, reference: &str) -> Result<(Option<String>, String), String> {
+    let malformed = |error: &dyn std::fmt::Display| format!("`{reference}` is not a reference: {error}");
+    let (address, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+    if address.is_empty() {
+        return Ok((Some(path.to_owned()), fragment.to_owned()));
+    }
+    let base = uri_of(path).map_err(|error| malformed(&error))?;
+    let uri = jsonschema::uri::resolve_against(&base.borrow(), address).map_err(|error| malformed(&error))?;
+    Ok((path_of(&uri), fragment.to_owned()))
+}
+
+/// The address of a file of the repository.
+fn uri_of(path: &str) -> Result<Uri<String>, jsonschema::ReferencingError> {
+    let mut encoded = jsonschema::uri::EncodedBuffer::new();
+    encoded.encode_str::<jsonschema::uri::Path>(path);
+    jsonschema::uri::from_str(&format!("repo:///{}", encoded.as_str()))
+}
+
+/// The path of a file of the repository; none for a foreign address.
+fn path_of(uri: &Uri<String>) -> Option<String> {
+    (uri.scheme().as_str() == "repo").then(|| uri.path().decode().to_string_lossy().trim_start_matches('/').to_owned())
+}
+
+/// The schema without its own address at the top: it is addressed by its path.
+fn without_id(schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    if let Value::Object(keywords) = &mut schema {
+        keywords.shift_remove("$id");
+    }
+    schema
+}
+
+/// Calls `found` with each keyword of each subschema, its place and its value.
+fn visit(schema: &Value, at: &KeyPath, found: &mut impl FnMut(&str, &KeyPath, &Value)) {
+    match schema {
+        Value::Object(keywords) => {
+            for (keyword, value) in keywords {
+                let at = at.key(keyword);
+                found(keyword, &at, value);
+                match (keyword.as_str(), value) {
+                    ("const" | "enum" | "default" | "examples", _) => {}
+                    (
+                        "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas",
+                        Value::Object(named),
+                    ) => {
+                        for (name, schema) in named {
+                            visit(schema, &at.key(name), found);
+                        }
+                    }
+                    (_, value) => visit(value, &at, found),
+                }
+            }
+        }
+        Value::Array(entries) => {
+            for (index, entry) in entries.iter().enumerate() {
+                visit(entry, &at.index(index), found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// A JSON pointer as a path into this value.
+pub(crate) fn from_pointer(value: &Value, pointer: &str) -> KeyPath {
+    let mut at = Some(value);
+    let mut path = KeyPath::root();
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        match (at, token.parse::<usize>()) {
+            (Some(Value::Array(entries)), Ok(index)) => {
+                path = path.index(index);
+                at = entries.get(index);
+            }
+            (value, _) => {
+                path = path.key(&token);
+                at = value.and_then(|value| value.get(&token));
+            }
+        }
+    }
+    path
+}
+
+/// What the compiler of schemas refuses although the schema of schemas does not: a broken pattern.
+fn refused(error: &ValidationError<'_>, root: &str, files: &BTreeMap<String, Document>) -> Diagnostic {
+    let message = format!("not a valid schema: {error}");
+    let place = error.absolute_keyword_location().and_then(|location| {
+        let (file, pointer) = location.as_str().split_once('#')?;
+        let path = path_of(&Uri::parse(file.to_owned()).ok()?)?;
+        Some((path, pointer.to_owned()))
+    });
+    let (path, pointer) = place.unwrap_or_else(|| (root.to_owned(), error.schema_path().as_str().to_owned()));
+    let span = files.get(&path).map(|file| file.value_span(&from_pointer(file.value(), &pointer)));
+    Diagnostic { span, ..Diagnostic::error(Code::SchemaInvalid, &path, message) }
+}

@@ -1,0 +1,198 @@
+//! Whether a candidate may be published: the same answer in the hook, the pull request, the editor and the
+//! reconciler.
+//!
+//! Everything is judged and every diagnostic reported, not the first. Schemas are the candidate's; limits are
+//! the candidate's *and* the base's, so that no change disarms what judges it. A file that has to be judged
+//! and is not at hand is an error: what was not read is never valid.
+//!
+//! The cost follows the documents and what changed, not the size of the repository, apart from one sum over
+//! the sizes of all files.
+
+mod limits;
+pub(crate) mod mistakes;
+mod variants;
+mod words;
+
+pub(crate) use words::literal;
+
+use std::collections::BTreeMap;
+
+use lockstep_protocol::Revision;
+
+use crate::diagnostic::{Code, Diagnostic, Report, Sources};
+use crate::document::{Document, KeyPath, Syntax};
+use crate::policy::{DocumentPolicy, POLICY_PATH, Policy, Schema};
+use crate::tree::{Tree, TreeChange, TreePath};
+
+/// A revision that is being judged, or that another is judged against.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The commit; none for what is not committed yet.
+    pub revision: Option<&'a Revision>,
+    /// The folder of the repository that is published, without `/` at its end; empty for all of it.
+    pub prefix: &'a str,
+    /// The published files.
+    pub tree: &'a Tree,
+    /// The contents that [`gather`](crate::policy::gather) names, by path from the repository's root.
+    pub files: &'a Sources,
+}
+
+impl Candidate<'_> {
+    /// The policy as far as it can be read; none if the revision has none.
+    fn policy(&self) -> Option<(Policy, Vec<Diagnostic>)> {
+        self.files.get(POLICY_PATH).map(|bytes| Policy::read(bytes))
+    }
+
+    /// How people call this revision.
+    fn name(&self) -> String {
+        self.revision.map_or_else(|| "the base".to_owned(), |revision| format!("the base {}", revision.short()))
+    }
+}
+
+/// Which published documents are judged when there is no policy that names them.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// All of them.
+    All,
+    /// Those that differ from a revision whose documents were judged before.
+    ///
+    /// If that one had a policy, its documents outside the policy were not, so all are judged.
+    Changed(Candidate<'a>),
+}
+
+/// Judges a candidate against a base: the last Settled revision for the reconciler, the target branch for a
+/// pull request, the upstream or HEAD for a hook, nothing for a first one.
+#[must_use]
+pub fn validate(candidate: &Candidate<'_>, base: Option<&Candidate<'_>>, scope: Scope<'_>) -> Report {
+    let (policy, mut diagnostics) = match candidate.policy() {
+        Some((policy, mistakes)) => (Some(policy), mistakes),
+        None => (None, Vec::new()),
+    };
+    let limits = limits::check(candidate, policy.as_ref(), base, &mut diagnostics);
+    match &policy {
+        Some(policy) => by_policy(candidate, policy, limits.file_bytes, &mut diagnostics),
+        None => by_syntax(candidate, scope, limits.file_bytes, &mut diagnostics),
+    }
+    Report::new(diagnostics)
+}
+
+fn by_policy(candidate: &Candidate<'_>, policy: &Policy, file_bytes: u64, diagnostics: &mut Vec<Diagnostic>) {
+    let mut schemas: BTreeMap<&str, Option<Schema>> = BTreeMap::new();
+    for rule in &policy.documents {
+        if !schemas.contains_key(rule.schema.as_str()) {
+            schemas.insert(&rule.schema, load_schema(candidate, rule, diagnostics));
+        }
+        let Some(bytes) = candidate.files.get(&rule.path) else {
+            diagnostics.push(absent(candidate, rule));
+            continue;
+        };
+        if bytes.len() as u64 > file_bytes {
+            // Its size is the mistake; reading it would be what the limit is there to prevent.
+            continue;
+        }
+        let document = match Document::parse(&rule.path, bytes, Syntax::Toml) {
+            Ok(document) => document,
+            Err(mistakes) => {
+                diagnostics.extend(mistakes);
+                continue;
+            }
+        };
+        if let Some(Some(schema)) = schemas.get(rule.schema.as_str()) {
+            diagnostics.extend(judge(&rule.path, &document, schema));
+        }
+    }
+}
+
+fn load_schema(
+    candidate: &Candidate<'_>,
+    rule: &DocumentPolicy,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Schema> {
+    if !candidate.files.contains_key(&rule.schema) {
+        let message = format!("there is no schema `{}` in this revision", rule.schema);
+        let mistake = Diagnostic::error(Code::SchemaAbsent, POLICY_PATH, message).at(rule.schema_span.clone());
+        diagnostics.push(mistake.with_help("the path counts from the repository's root"));
+        return None;
+    }
+    Schema::load(&rule.schema, candidate.files).map_err(|mistakes| diagnostics.extend(mistakes)).ok()
+}
+
+fn absent(candidate: &Candidate<'_>, rule: &DocumentPolicy) -> Diagnostic {
+    if published_path(candidate.prefix, &rule.path).is_some_and(|path| candidate.tree.get(&path).is_some()) {
+        return not_loaded(&rule.path);
+    }
+    let message = format!("there is no document `{}` in this revision", rule.path);
+    Diagnostic::error(Code::DocumentAbsent, POLICY_PATH, message)
+        .at(rule.path_span.clone())
+        .with_help("the path counts from the repository's root; to retire a document, take its table out")
+}
+
+fn not_loaded(path: &str) -> Diagnostic {
+    Diagnostic::error(Code::NotLoaded, path, "the contents of this file were not read, so it cannot be judged")
+        .with_help("this is a fault of the program: report it")
+}
+
+/// What a schema finds wrong with a document.
+fn judge(path: &str, document: &Document, schema: &Schema) -> Vec<Diagnostic> {
+    let mut diagnostics: Vec<_> = document
+        .non_finite()
+        .map(|key| {
+            let message = format!("`{}` must be a finite number", key.name());
+            Diagnostic::error(Code::NumberRange, path, message)
+                .at(document.value_span(key))
+                .about(key.clone())
+                .with_help("a schema has no word for `inf` and `nan`: write a number, or leave the key out")
+        })
+        .collect();
+    let judged = mistakes::explain(schema.judge(document), path, document, Some(schema));
+    // Of such a number the schema only sees that it is none.
+    let reported = |key: &KeyPath| document.non_finite().any(|other| other == key);
+    diagnostics.extend(judged.into_iter().filter(|mistake| !mistake.key.as_ref().is_some_and(reported)));
+    diagnostics
+}
+
+fn by_syntax(
+    candidate: &Candidate<'_>,
+    scope: Scope<'_>,
+    file_bytes: u64,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    for path in published_documents(candidate.tree, scope) {
+        let repo_path = repo_path(candidate.prefix, &path);
+        if candidate.tree.get(&path).is_some_and(|file| file.size > file_bytes) {
+            continue;
+        }
+        match candidate.files.get(&repo_path) {
+            None => diagnostics.push(not_loaded(&repo_path)),
+            Some(bytes) => {
+                diagnostics.extend(Document::parse(&repo_path, bytes, Syntax::Toml).err().unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// The published documents to judge when no policy names them, in byte order of path.
+pub(crate) fn published_documents(tree: &Tree, scope: Scope<'_>) -> Vec<TreePath> {
+    let document = |path: &&TreePath| Syntax::of_document(path.as_str()).is_some();
+    let all = || tree.iter().map(|(path, _)| path).filter(document).cloned().collect();
+    match scope {
+        Scope::All => all(),
+        Scope::Changed(base) if base.files.contains_key(POLICY_PATH) => all(),
+        Scope::Changed(base) => {
+            let changes = tree.changes_since(base.tree);
+            let there = changes.iter().map(TreeChange::path).filter(|path| tree.get(path).is_some());
+            there.filter(document).cloned().collect()
+        }
+    }
+}
+
+/// A published path, from the repository's root.
+pub(crate) fn repo_path(prefix: &str, path: &TreePath) -> String {
+    if prefix.is_empty() { path.to_string() } else { format!("{prefix}/{path}") }
+}
+
+/// A path from the repository's root, from the published folder; none if it lies outside.
+pub(crate) fn published_path(prefix: &str, path: &str) -> Option<TreePath> {
+    let path = if prefix.is_empty() { path } else { path.strip_prefix(prefix)?.strip_prefix('/')? };
+    TreePath::new(path).ok()
+}

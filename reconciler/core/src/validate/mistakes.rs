@@ -1,0 +1,352 @@
+//! What the JSON Schema validator finds, as diagnostics: one message a mistake, in words, at its place.
+
+use std::collections::BTreeSet;
+
+use jsonschema::error::ValidationErrorKind as Kind;
+use jsonschema::{JsonType, ValidationError};
+use serde_json::Value;
+
+use super::variants::{self, Verdict};
+use super::words::{found, literal, nearest, of_types, or};
+use crate::diagnostic::{Code, Diagnostic, Related};
+use crate::document::{Document, KeyPath};
+use crate::policy::{Schema, from_pointer};
+
+/// Explains the validator's errors about a document. The schema is where units and known keys come from.
+pub(crate) fn explain<'e>(
+    errors: impl Iterator<Item = ValidationError<'e>>,
+    path: &str,
+    document: &Document,
+    schema: Option<&Schema>,
+) -> Vec<Diagnostic> {
+    let mut explaining = Explaining { path, document, schema, mistakes: Vec::new() };
+    for error in errors {
+        explaining.one(&error);
+    }
+    explaining.finish()
+}
+
+struct Explaining<'d> {
+    path: &'d str,
+    document: &'d Document,
+    schema: Option<&'d Schema>,
+    mistakes: Vec<Mistake>,
+}
+
+struct Mistake {
+    diagnostic: Diagnostic,
+    /// The key that an unknown one was most likely meant to be.
+    meant: Option<KeyPath>,
+}
+
+impl Explaining<'_> {
+    fn finish(self) -> Vec<Diagnostic> {
+        // A misspelt key is one mistake, not an unknown key and a missing one.
+        let meant: BTreeSet<_> = self.mistakes.iter().filter_map(|mistake| mistake.meant.clone()).collect();
+        let mut seen = BTreeSet::new();
+        self.mistakes
+            .into_iter()
+            .map(|mistake| mistake.diagnostic)
+            .filter(|it| {
+                let misspelt =
+                    it.code == Code::MissingKey && it.key.as_ref().is_some_and(|key| meant.contains(key));
+                !misspelt && seen.insert((it.code, it.key.clone(), it.message.clone()))
+            })
+            .collect()
+    }
+
+    fn one(&mut self, error: &ValidationError<'_>) {
+        let at = from_pointer(self.document.value(), error.instance_path().as_str());
+        let name = if at.is_root() { "the document".to_owned() } else { format!("`{}`", at.name()) };
+        let value = error.instance().as_ref();
+        let must = |what: String| format!("{name} must {what}, not {}", found(value));
+        match error.kind() {
+            Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+                for key in unexpected {
+                    self.unknown(error, &at, key);
+                }
+            }
+            Kind::Required { property } => self.missing(error, &at, property),
+            Kind::Type { kind } => {
+                let wanted = must(format!("be {}", of_types(kind)));
+                self.value(error, &at, Code::WrongType, wanted, retype(kind, value));
+            }
+            Kind::Enum { options } => {
+                let options = options.as_array().cloned().unwrap_or_default();
+                self.not_allowed(error, &at, &options);
+            }
+            Kind::Constant { expected_value } => self.not_allowed(error, &at, &[expected_value.as_ref().clone()]),
+            Kind::Minimum { .. }
+            | Kind::Maximum { .. }
+            | Kind::ExclusiveMinimum { .. }
+            | Kind::ExclusiveMaximum { .. }
+            | Kind::MultipleOf { .. } => {
+                let message = format!("{name} must be {}, not {value}", self.bounds(error, &at));
+                self.value(error, &at, Code::OutOfRange, message, None);
+            }
+            Kind::MinLength { limit } => self.size(error, &at, "at least", *limit, "character"),
+            Kind::MaxLength { limit } => self.size(error, &at, "at most", *limit, "character"),
+            Kind::MinItems { limit } => self.size(error, &at, "at least", *limit, "entry"),
+            Kind::MaxItems { limit } => self.size(error, &at, "at most", *limit, "entry"),
+            Kind::AdditionalItems { limit } => self.size(error, &at, "at most", *limit as u64, "entry"),
+            Kind::MinProperties { limit } => self.size(error, &at, "at least", *limit, "key"),
+            Kind::MaxProperties { limit } => self.size(error, &at, "at most", *limit, "key"),
+            Kind::Pattern { pattern } => {
+                let message = must(format!("match the pattern `{pattern}`"));
+                self.value(error, &at, Code::WrongForm, message, None);
+            }
+            Kind::Format { format } => {
+                let message = must(format!("be {}", of_format(format)));
+                self.value(error, &at, Code::WrongForm, message, None);
+            }
+            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => self.variants(error, &at, context),
+            Kind::OneOfMultipleValid { .. } => {
+                let message = format!("{name} fits more than one of several variants that exclude each other");
+                self.value(error, &at, Code::NoVariant, message, None);
+            }
+            Kind::UniqueItems => self.repeated(error, &at, value),
+            Kind::PropertyNames { error: inner } => {
+                let key = inner.instance().as_str().map_or_else(|| at.clone(), |key| at.key(key));
+                let message = format!("the name of `{}` is not allowed: {inner}", key.name());
+                let span = self.document.key_span(&key);
+                self.push(error, Code::SchemaRule, key, span, message, None);
+            }
+            Kind::FalseSchema => {
+                let message = format!("{name} is not allowed here");
+                let span = self.document.key_span(&at);
+                self.push(error, Code::UnknownKey, at, span, message, Some("remove it".into()));
+            }
+            Kind::BacktrackLimitExceeded { .. }
+            | Kind::RegexEngineFailure { .. }
+            | Kind::Contains
+            | Kind::ContentEncoding { .. }
+            | Kind::ContentMediaType { .. }
+            | Kind::Custom { .. }
+            | Kind::FromUtf8 { .. }
+            | Kind::Not { .. }
+            | Kind::UnevaluatedItems { .. }
+            | Kind::Referencing(_) => {
+                let message = format!("{name} breaks a rule of the schema (`{}`)", error.kind().keyword());
+                self.value(error, &at, Code::SchemaRule, message, None);
+            }
+        }
+    }
+
+    fn unknown(&mut self, error: &ValidationError<'_>, table: &KeyPath, key: &str) {
+        let known = self.schema.map(|schema| schema.known_keys(table)).unwrap_or_default();
+        let present = |known: &&str| self.document.get(&table.key(known)).is_none();
+        let meant = nearest(key, known.iter().copied().filter(present));
+        let help = match meant {
+            Some(meant) => Some(format!("did you mean `{meant}`?")),
+            None if known.is_empty() => Some("remove it".to_owned()),
+            None if known.len() <= 12 => {
+                Some(format!("known here: {}", known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")))
+            }
+            None => None,
+        };
+        let at = table.key(key);
+        let place = if table.is_root() { String::new() } else { format!(" in `{table}`") };
+        let span = self.document.key_span(&at);
+        let message = format!("unknown key `{}`{place}", at.name());
+        let meant = meant.map(|meant| table.key(meant));
+        self.push(error, Code::UnknownKey, at, span, message, help);
+        if let Some(last) = self.mistakes.last_mut() {
+            last.meant = meant;
+        }
+    }
+
+    fn missing(&mut self, error: &ValidationError<'_>, table: &KeyPath, property: &Value) {
+        let Some(key) = property.as_str() else { return };
+        let at = table.key(key);
+        let place = if table.is_root() { String::new() } else { format!(" in `{table}`") };
+        let message = format!("missing key `{}`{place}", at.name());
+        let annotation = |keyword| self.schema.and_then(|schema| schema.annotation(&at, keyword));
+        let example = annotation("default").or_else(|| annotation("examples")?.get(0));
+        let add = match example {
+            Some(example) => format!("add `{} = {}`", at.name(), literal(example)),
+            None => format!("add `{} = …`", at.name()),
+        };
+        let help = match self.description(&at) {
+            Some(about) => format!("{add}: {about}"),
+            None => add,
+        };
+        let span = self.document.header_span(table);
+        self.push(error, Code::MissingKey, at, span, message, Some(help));
+    }
+
+    fn not_allowed(&mut self, error: &ValidationError<'_>, at: &KeyPath, options: &[Value]) {
+        let value = self.document.get(at).cloned().unwrap_or_default();
+        let listed = or(options.iter().take(20).map(|option| format!("`{}`", literal(option))));
+        let meant = value.as_str().and_then(|typed| nearest(typed, options.iter().filter_map(Value::as_str)));
+        let help = meant.map(|meant| format!("did you mean `{}`?", literal(&Value::from(meant))));
+        let name = if at.is_root() { "the document".to_owned() } else { format!("`{}`", at.name()) };
+        let message = format!("{name} must be {listed}, not {}", found(&value));
+        self.value(error, at, Code::NotAllowed, message, help);
+    }
+
+    fn variants(&mut self, error: &ValidationError<'_>, at: &KeyPath, branches: &[Vec<ValidationError<'static>>]) {
+        match variants::decide(branches, error.instance_path().as_str()) {
+            Verdict::Branch(branch) => match branches.get(branch) {
+                Some(errors) if !errors.is_empty() => errors.iter().for_each(|error| self.one(error)),
+                Some(_) | None => {
+                    let message = format!("`{}` fits none of the schema's variants", at.name());
+                    self.value(error, at, Code::NoVariant, message, None);
+                }
+            },
+            Verdict::Wanted { words, options } if options.len() < words.len() => {
+                let value = self.document.get(at).cloned().unwrap_or_default();
+                let message = format!("`{}` must be {}, not {}", at.name(), or(words), found(&value));
+                self.value(error, at, Code::NoVariant, message, None);
+            }
+            Verdict::Wanted { options, .. } => self.not_allowed(error, at, &options),
+            Verdict::Discriminator { pointer, options } => {
+                let at = from_pointer(self.document.value(), &pointer);
+                self.not_allowed(error, &at, &options);
+            }
+        }
+    }
+
+    fn size(&mut self, error: &ValidationError<'_>, at: &KeyPath, bound: &str, limit: u64, unit: &str) {
+        let has = match error.instance().as_ref() {
+            Value::String(text) => text.chars().count(),
+            Value::Array(entries) => entries.len(),
+            Value::Object(table) => table.len(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        };
+        let units = match (limit, unit) {
+            (1, unit) => unit.to_owned(),
+            (_, "entry") => "entries".to_owned(),
+            (_, unit) => format!("{unit}s"),
+        };
+        let name = if at.is_root() { "the document".to_owned() } else { format!("`{}`", at.name()) };
+        let message = format!("{name} must have {bound} {limit} {units}, not {has}");
+        self.value(error, at, Code::WrongSize, message, None);
+    }
+
+    fn repeated(&mut self, error: &ValidationError<'_>, at: &KeyPath, list: &Value) {
+        let entries = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        let again = (1..entries.len()).find(|i| entries[..*i].contains(&entries[*i]));
+        let entry = again.map_or_else(|| at.clone(), |i| at.index(i));
+        let what = again.map(|i| literal(&entries[i])).unwrap_or_default();
+        let message = format!("`{}` holds {what} twice", at.name());
+        self.value(error, &entry, Code::Repeated, message, Some("remove one of the two".into()));
+    }
+
+    /// "from 0 to 100", "at most 50 requests/s", "more than 0": both bounds of the subschema, with its unit.
+    fn bounds(&self, error: &ValidationError<'_>, at: &KeyPath) -> String {
+        let keyword = error.absolute_keyword_location().and_then(|location| self.schema?.keyword(location));
+        let node = keyword.and_then(|(_, file, keyword)| file.get(&keyword.parent()?));
+        let bound = |name: &str| node.and_then(|node| node.get(name));
+        let unit = bound("x-unit").or_else(|| self.schema?.annotation(at, "x-unit"));
+        let unit = unit.and_then(Value::as_str).map(|unit| format!(" {unit}")).unwrap_or_default();
+        let bounds = match error.kind() {
+            Kind::MultipleOf { multiple_of } => return format!("a multiple of {multiple_of}{unit}"),
+            _ => (bound("minimum"), bound("exclusiveMinimum"), bound("maximum"), bound("exclusiveMaximum")),
+        };
+        match bounds {
+            (Some(least), None, Some(most), None) => format!("from {least} to {most}{unit}"),
+            (None, None, None, None) => match error.kind() {
+                Kind::Minimum { limit } => format!("at least {limit}{unit}"),
+                Kind::ExclusiveMinimum { limit } => format!("more than {limit}{unit}"),
+                Kind::Maximum { limit } => format!("at most {limit}{unit}"),
+                Kind::ExclusiveMaximum { limit } => format!("less than {limit}{unit}"),
+                _ => "within its bounds".into(),
+            },
+            (least, above, most, below) => {
+                let words = [("at least", least), ("more than", above), ("at most", most), ("less than", below)];
+                let words: Vec<_> =
+                    words.into_iter().filter_map(|(word, bound)| Some(format!("{word} {}", bound?))).collect();
+                format!("{}{unit}", words.join(" and "))
+            }
+        }
+    }
+
+    /// A mistake that marks the value.
+    fn value(
+        &mut self,
+        error: &ValidationError<'_>,
+        at: &KeyPath,
+        code: Code,
+        message: String,
+        help: Option<String>,
+    ) {
+        let help = help.or_else(|| Some(format!("`{}`: {}", at.name(), self.description(at)?)));
+        let table = matches!(self.document.get(at), Some(Value::Object(_)));
+        let span = if table { self.document.header_span(at) } else { self.document.value_span(at) };
+        self.push(error, code, at.clone(), span, message, help);
+    }
+
+    /// The first sentence of what the schema tells about a key.
+    fn description(&self, at: &KeyPath) -> Option<String> {
+        let text = self.schema?.annotation(at, "description")?.as_str()?;
+        let first = text.split_terminator(['\n']).next()?.split(". ").next()?;
+        let first = first.trim().trim_end_matches('.');
+        (!first.is_empty()).then(|| first.to_owned())
+    }
+
+    fn push(
+        &mut self,
+        error: &ValidationError<'_>,
+        code: Code,
+        key: KeyPath,
+        span: std::ops::Range<usize>,
+        message: String,
+        help: Option<String>,
+    ) {
+        let keyword = error.absolute_keyword_location().and_then(|location| self.schema?.keyword(location));
+        let related = keyword.map(|(path, file, keyword)| Related {
+            path: path.to_owned(),
+            span: file.key_span(&keyword),
+            message: "the schema says so".into(),
+        });
+        let related = related.into_iter().collect();
+        let diagnostic = Diagnostic::error(code, self.path, message).at(span).about(key);
+        self.mistakes.push(Mistake { diagnostic: Diagnostic { help, related, ..diagnostic }, meant: None });
+    }
+}
+
+/// How to write a value as the wanted type, where that is obvious.
+fn retype(kind: &jsonschema::error::TypeKind, value: &Value) -> Option<String> {
+    let wanted = |one: JsonType| match kind {
+        jsonschema::error::TypeKind::Single(kind) => *kind == one,
+        jsonschema::error::TypeKind::Multiple(kinds) => kinds.contains(one),
+    };
+    let number = wanted(JsonType::Number) || wanted(JsonType::Integer);
+    match value {
+        Value::String(text) if number && text.parse::<f64>().is_ok() => {
+            Some(format!("write the number without quotes: `{text}`"))
+        }
+        Value::String(text) if wanted(JsonType::Boolean) && matches!(text.as_str(), "true" | "false") => {
+            Some(format!("write it without quotes: `{text}`"))
+        }
+        Value::Bool(_) | Value::Number(_) if wanted(JsonType::String) => {
+            Some(format!("put it in quotes: `\"{value}\"`"))
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) if wanted(JsonType::Array) => {
+            Some(format!("write it as a list: `[{}]`", literal(value)))
+        }
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => None,
+    }
+}
+
+/// What a known format is called.
+fn of_format(format: &str) -> String {
+    match format {
+        "date" => "a date (`2026-01-31`)".into(),
+        "time" => "a time with its offset (`09:30:00Z`)".into(),
+        "date-time" => "a date and time with its offset (`2026-01-31T09:30:00Z`)".into(),
+        "email" => "an e-mail address".into(),
+        "hostname" => "a host name".into(),
+        "ipv4" => "an IPv4 address".into(),
+        "ipv6" => "an IPv6 address".into(),
+        "uri" => "a URI".into(),
+        "uuid" => "a UUID".into(),
+        "regex" => "a regular expression".into(),
+        other => format!("of the format `{other}`"),
+    }
+}
