@@ -1,2 +1,187 @@
-//! To be filled.
-fn main() {}
+//! The trading stack's scanner: answers scans over gRPC and takes new configuration without a restart.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `config` | what is accepted of the document, and what is said when it is not |
+//! | `market` | the shares and their daily bars |
+//! | `indicators`, `scan` | RSI, ATR, the universe's filter and the four strategies: pure |
+//! | `limit` | at most so many scans at one time |
+//! | `service` | the gRPC side |
+//!
+//! Two sides meet in one value: the client's thread replaces the configuration (it watches the volume), scans read
+//! it. Nothing else is shared. The scanner never writes anything but its log and its status.
+
+mod config;
+mod indicators;
+mod limit;
+mod market;
+mod scan;
+mod service;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use lockstep_client::{Builder, Client, Refusal, Signal, Snapshot, Trigger};
+use scanner_api::ScannerServer;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use trader_config::log::Log;
+
+use crate::config::Config;
+use crate::limit::Limit;
+use crate::market::Market;
+use crate::service::Service;
+
+/// How long scans that are under way may take when the scanner is told to end.
+const LAST_SCANS: Duration = Duration::from_secs(2);
+
+/// The trading stack's scanner. Its configuration comes from Lockstep, else from the file in CONFIG_PATH.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Where scans are served, instead of the loopback address and the port in `scanner.port`.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Judge this file as the scanner would, say what is wrong with it, and end.
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let market = Arc::new(Market::new());
+    let log = Arc::new(Log::install("scanner"));
+    let limit = Arc::new(Limit::default());
+    // Before anything that takes time: a reload signal that nobody catches would kill.
+    let client = client(&market, &log, &limit);
+    let args = Args::parse();
+    if let Some(file) = &args.check {
+        return check(file, &market);
+    }
+    match run(&args, client, market, limit, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            tracing::error!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn client(market: &Arc<Market>, log: &Arc<Log>, limit: &Arc<Limit>) -> Builder<Config> {
+    let (market, log, limit) = (Arc::clone(market), Arc::clone(log), Arc::clone(limit));
+    Client::builder(move |snapshot| config::load(snapshot, &market))
+        .on_change(move |old, new| {
+            log.apply(&new.view.logging).map_err(Refusal::new)?;
+            describe(old, new);
+            limit.changed();
+            Ok(())
+        })
+        // Watching is enough by itself; the signal is for whoever prefers to be asked.
+        .trigger(Trigger::Watch)
+        .trigger(Trigger::Signal(Signal::Usr1))
+        .vote(true)
+}
+
+fn check(file: &Path, market: &Market) -> ExitCode {
+    let text = match Snapshot::of_file(file).and_then(|snapshot| snapshot.text(snapshot.document())) {
+        Ok(text) => text,
+        Err(refusal) => {
+            complain(&refusal.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    let problems = config::read(&text, market).err().unwrap_or_default();
+    for problem in &problems {
+        complain(&format!("{}:{problem}", file.display()));
+    }
+    if problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// To the error output; that nobody reads it changes nothing about the exit code.
+fn complain(line: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+}
+
+fn run(
+    args: &Args,
+    client: Builder<Config>,
+    market: Arc<Market>,
+    limit: Arc<Limit>,
+    log: &Log,
+) -> Result<(), String> {
+    let client = client.from_env().map_err(|error| error.to_string())?;
+    let config = client.start().map_err(|error| error.to_string())?;
+    log.apply(&config.current().view.logging)
+        .map_err(|error| error.to_string())?;
+    let port = config.current().view.scanner.port;
+    let address = args.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
+    let service = Service {
+        config,
+        market,
+        limit,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the runtime cannot be started: {error}"))?;
+    runtime.block_on(serve(address, service))
+}
+
+fn describe(old: &Config, new: &Config) {
+    let switch = new.switch.map(|switch| switch.0);
+    let min_rsi = new.view.strategy.high_base.min_rsi;
+    tracing::info!(
+        switch,
+        symbols = new.view.universe.symbols.len(),
+        min_rsi,
+        "config applied"
+    );
+    let (was, is) = (&old.view, &new.view);
+    if was.scanner.port != is.scanner.port || was.data.cache_dir != is.data.cache_dir {
+        tracing::warn!("scanner.port and data.cache_dir are taken at the next start");
+    }
+}
+
+async fn serve(address: SocketAddr, service: Service) -> Result<(), String> {
+    // Before anything is answered, so that no signal falls between.
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|error| format!("SIGTERM cannot be caught: {error}"))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!("{address} cannot be listened on: {error}; choose another scanner.port, or --listen")
+    })?;
+    let bound = listener
+        .local_addr()
+        .map_err(|error| format!("the listener has no address: {error}"))?;
+    tracing::info!("listening on {bound}");
+    let (end, ended) = oneshot::channel::<()>();
+    let server = Server::builder()
+        .add_service(ScannerServer::new(service))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+            // The sender is dropped in place of being used: both mean the end.
+            let _ = ended.await;
+        });
+    tokio::pin!(server);
+    tokio::select! {
+        // Serving ends by itself only when it fails.
+        outcome = &mut server => return outcome.map_err(|error| format!("serving ended: {error}")),
+        // Asked to end: no new scans, and those under way get a moment.
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("ending");
+    drop(end);
+    match tokio::time::timeout(LAST_SCANS, server).await {
+        Ok(outcome) => outcome.map_err(|error| format!("serving ended: {error}")),
+        // A peer that keeps its connection open does not keep us.
+        Err(_) => Ok(()),
+    }
+}

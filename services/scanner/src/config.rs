@@ -1,0 +1,108 @@
+//! The scanner's configuration: what it accepts, and what it says when it does not.
+
+use lockstep_client::{Refusal, Revision, Snapshot, SwitchNumber};
+use trader_config::{Invalid, Problem, ScannerView, locate, parse};
+
+use crate::market::Market;
+
+/// The configuration that a scan runs with, and where it came from.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) view: ScannerView,
+    pub(crate) revision: Option<Revision>,
+    pub(crate) switch: Option<SwitchNumber>,
+}
+
+/// Reads and judges the configuration of one release.
+pub(crate) fn load(snapshot: &Snapshot, market: &Market) -> Result<Config, Refusal> {
+    let file = snapshot.document();
+    let view = read(&snapshot.text(file)?, market).map_err(|problems| refusal(file, &problems))?;
+    Ok(Config {
+        view,
+        revision: snapshot.revision().cloned(),
+        switch: snapshot.switch(),
+    })
+}
+
+/// Reads and judges the text of a document.
+///
+/// The schema allows any ticker; only the scanner knows which ones it has bars for.
+pub(crate) fn read(text: &str, market: &Market) -> Result<ScannerView, Vec<Problem>> {
+    let view: ScannerView = parse(text)?;
+    let unknown: Vec<&str> = view
+        .universe
+        .symbols
+        .iter()
+        .map(|symbol| symbol.as_str())
+        .filter(|symbol| market.share(symbol).is_none())
+        .collect();
+    if unknown.is_empty() {
+        return Ok(view);
+    }
+    let known: Vec<&str> = market.symbols().collect();
+    let message = format!(
+        "no daily bars for {}; there are bars for {}",
+        unknown.join(", "),
+        known.join(", ")
+    );
+    Err(vec![locate(
+        text,
+        Invalid {
+            key: "universe.symbols".to_owned(),
+            message,
+        },
+    )])
+}
+
+/// The first problem with its place; the others behind it, as there is room for one place alone.
+fn refusal(file: &str, problems: &[Problem]) -> Refusal {
+    let mut messages = problems.iter().map(|problem| {
+        let key = problem
+            .key
+            .as_ref()
+            .map(|key| format!("{key}: "))
+            .unwrap_or_default();
+        format!("{key}{}", problem.message)
+    });
+    let first = messages.next().unwrap_or_default();
+    let message = messages.fold(first, |all, next| format!("{all}; also {next}"));
+    let refusal = Refusal::new(message).in_file(file);
+    match problems
+        .first()
+        .and_then(|problem| problem.line.zip(problem.column))
+    {
+        Some((line, column)) => refusal.at(line, column),
+        None => refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_without_bars_is_refused_at_its_place() {
+        let text = "[universe]\nsymbols = [\"AAPL\", \"ZZZZ\", \"QQQQ\"]\n";
+        let problems = read(text, &Market::new()).unwrap_err();
+        let message = problems[0].to_string();
+        let expected =
+            "2:11: universe.symbols: no daily bars for ZZZZ, QQQQ; there are bars for AAPL, ABBV, ";
+        assert!(message.starts_with(expected), "{message}");
+    }
+
+    #[test]
+    fn a_refusal_names_the_place_of_the_first_and_the_text_of_all() {
+        let text = "[strategy.high_base]\nmin_rsi = 101\nmax_atr_ratio = -1\n";
+        let refusal = refusal("config.toml", &read(text, &Market::new()).unwrap_err());
+        assert_eq!(
+            refusal.to_string(),
+            "config.toml:3:17: strategy.high_base.max_atr_ratio: -1 is too low: at least 0 % of price is expected; \
+             also strategy.high_base.min_rsi: 101 is too high: at most 100 RSI is expected"
+        );
+    }
+
+    #[test]
+    fn what_the_orchestrator_reads_is_none_of_the_scanners_business() {
+        assert!(read("[trading]\nrisk_per_trade = \"much\"\n", &Market::new()).is_ok());
+    }
+}
