@@ -66,7 +66,7 @@ pub struct Builder<T> {
     hooks: Hooks<T>,
     setting: Setting,
     vote: bool,
-    /// What the first trigger needs, or why that could not be had.
+    /// Made for the first trigger, or why that was impossible: said by `start`, so that triggers chain.
     wakers: Result<Option<Wakers>, StartError>,
 }
 

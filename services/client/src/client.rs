@@ -133,7 +133,7 @@ fn reload<T>(
     let mut moved = false;
     loop {
         // Each signal is taken, not only the first that is found.
-        let asked = signals.iter().filter(|signal| signal.take()).count() > 0;
+        let asked = signals.iter().fold(false, |asked, signal| asked | signal.take());
         if asked || moved {
             // Said in the status and in the log; there is nobody else to tell.
             let _ = engine.reload(if asked { When::Asked } else { When::Moved });

@@ -29,15 +29,19 @@ pub enum EnvError {
     /// A status was asked for, but not of what.
     #[error("{status} is set but {config} is not: set it to the volume, or unset both to run without Lockstep", status = env::STATUS_FILE, config = env::CONFIG)]
     StatusWithoutVolume,
-    /// A value that cannot be used.
-    #[error("{variable} is {value:?}, but {expected} is expected")]
-    Unusable {
-        /// The variable.
-        variable: &'static str,
-        /// Its value.
-        value: OsString,
-        /// What would be right.
-        expected: &'static str,
+    /// A path that names no file.
+    #[error(
+        "{path:?} names no file: a path that ends in a UTF-8 name is expected, such as /etc/service/config.toml"
+    )]
+    NoFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A token that cannot be echoed in JSON.
+    #[error("{instance} is {token:?}, but UTF-8 text is expected", instance = env::INSTANCE)]
+    Token {
+        /// The token.
+        token: OsString,
     },
 }
 
@@ -65,27 +69,19 @@ impl Setting {
             return Err(EnvError::StatusWithoutVolume);
         }
         if let Some(instance) = var(env::INSTANCE) {
-            self.instance = Some(instance.into_string().map_err(|value| EnvError::Unusable {
-                variable: env::INSTANCE,
-                value,
-                expected: "UTF-8 text",
-            })?);
+            let token = instance
+                .into_string()
+                .map_err(|token| EnvError::Token { token })?;
+            self.instance = Some(token);
         }
         Ok(())
     }
 
     /// One file and nothing else. Its folder is where everything is read.
     pub(crate) fn of_file(file: &Path) -> Result<Self, EnvError> {
-        let document = file.file_name().and_then(|name| name.to_str());
-        let document = document.ok_or_else(|| EnvError::Unusable {
-            variable: CONFIG_PATH,
-            value: file.into(),
-            expected: "the path of a file with a UTF-8 name",
+        let (folder, document) = split(file).ok_or_else(|| EnvError::NoFile {
+            path: file.to_owned(),
         })?;
-        let folder = match file.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            Some(_) | None => Path::new("."),
-        };
         Ok(Self {
             folder: Some(folder.to_owned()),
             document: Some(document.to_owned()),
@@ -109,6 +105,13 @@ pub(crate) struct Place {
     pub(crate) folder: PathBuf,
     document: String,
     supervised: bool,
+}
+
+/// Takes a file's path apart into folder and name; none when it does not end in a UTF-8 name.
+pub(crate) fn split(file: &Path) -> Option<(&Path, &str)> {
+    let name = file.file_name()?.to_str()?;
+    let folder = file.parent().filter(|parent| *parent != Path::new(""));
+    Some((folder.unwrap_or(Path::new(".")), name))
 }
 
 /// What was there at one look. Two equal sightings mean that nothing moved in between.

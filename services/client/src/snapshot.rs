@@ -13,6 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 use serde::de::DeserializeOwned;
 
 use crate::Refusal;
+use crate::place::split;
 
 /// One release (or, without Lockstep, one plain folder), held open.
 #[derive(Debug)]
@@ -31,17 +32,12 @@ impl Snapshot {
     /// When the file's folder cannot be opened, or its name is no UTF-8.
     pub fn of_file(file: impl AsRef<Path>) -> Result<Self, Refusal> {
         let file = file.as_ref();
-        let document = file.file_name().and_then(|name| name.to_str());
-        let document = document.ok_or_else(|| {
+        let (folder, document) = split(file).ok_or_else(|| {
+            let path = file.display();
             Refusal::new(format!(
-                "{}: the path of a file with a UTF-8 name is expected",
-                file.display()
+                "{path} names no file: a path that ends in a UTF-8 name is expected"
             ))
         })?;
-        let folder = match file.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            Some(_) | None => Path::new("."),
-        };
         Self::plain(folder, document)
     }
 

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_protocol::Offer;
+use lockstep_protocol::{MAX_DOCUMENT, Offer};
 
 use crate::doorbell::Doorbell;
 use crate::engine::Engine;
 
 /// How often the offer file is looked at, besides the events in its folder.
 const SLOW_LOOK: Duration = Duration::from_millis(200);
+
+/// The protocol's longest document, as a file's size.
+const LONGEST: u64 = MAX_DOCUMENT as u64;
 
 /// Watches the offer file.
 pub(crate) struct Voter<T> {
@@ -52,6 +55,9 @@ impl<T> Voter<T> {
             return;
         }
         self.seen = seen;
+        if seen.is_none_or(|(_, size, ..)| size > LONGEST) {
+            return;
+        }
         let Ok(text) = std::fs::read(&self.file) else {
             return;
         };

@@ -4,10 +4,11 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
-use lockstep_client::{Client, Snapshot, StartError, StatusState, Trigger};
+use lockstep_client::{Client, Signal, Snapshot, StartError, StatusState, Trigger};
+use rustix::process::{getpid, kill_process};
 use serde::Deserialize;
 
-use crate::volume::Volume;
+use crate::volume::{Volume, eventually};
 use crate::{Config, load, publish, supervised};
 
 #[test]
@@ -228,6 +229,33 @@ fn a_release_that_was_undone_during_a_slow_load_is_never_applied() {
     assert_eq!(volume.attempt(third).switch, Some(third));
     assert_eq!(client.current().limit, 3);
     assert_eq!(*applied.lock().unwrap(), [3]);
+}
+
+#[test]
+fn a_signal_is_caught_from_the_builder_on_and_never_kills_afterwards() {
+    let raise = || kill_process(getpid(), rustix::process::Signal::USR2).unwrap();
+    let mut volume = Volume::new();
+    let first = publish(&mut volume, "5");
+    let asked = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&asked);
+    let count = move |_: &Config, _: &Config| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    };
+    let builder = supervised(&volume)
+        .trigger(Trigger::Signal(Signal::Usr2))
+        .on_change(count);
+    raise();
+    let client = builder.start().unwrap();
+    eventually("the early signal to be served", || {
+        (asked.load(Ordering::SeqCst) > 0).then_some(())
+    });
+    assert_eq!(client.status().switch, Some(first));
+    let second = publish(&mut volume, "6");
+    raise();
+    assert_eq!(volume.attempt(second).state, StatusState::Applied);
+    drop(client);
+    raise();
 }
 
 #[test]
