@@ -42,7 +42,7 @@ pub enum Body {
     },
     /// Starts a service that has no living process now, also through a back-off or a hold. Answered with
     /// [`Answer::Started`] once its command was executed; one that lives already answers the same with
-    /// the facts of the living one.
+    /// the facts of the living one; one that is being stopped is refused.
     Start {
         /// The service.
         service: String,
@@ -67,7 +67,8 @@ pub enum Body {
         instances: Vec<InstanceRef>,
         /// How long confirming may take.
         within_ms: u64,
-        /// How long they may stay frozen: then the guard, or the holder, thaws by itself.
+        /// How long they may stay frozen, from the first stop: then the guard, or the holder, thaws by
+        /// itself. More than [`LONGEST_PAUSE`](crate::LONGEST_PAUSE) is refused.
         limit_ms: u64,
         /// Signals that must not kill when sent: looked at again while frozen.
         signals: BTreeMap<String, String>,
@@ -189,9 +190,10 @@ pub enum Answer {
     },
     /// To [`Body::Thaw`].
     Thawed {
-        /// From the first stop sent to the last thread seen running or gone, in microseconds.
+        /// From the first stop sent to the last main process seen running or gone, in microseconds.
         pause_us: u64,
-        /// Services whose freeze had already ended by deadline before this thaw: then its promise was broken.
+        /// The freeze had already ended before this thaw (see [`Event::FreezeExpired`]): its promise was
+        /// broken. The signals were sent nevertheless, each after a look whether it would kill.
         expired: bool,
         /// Signals that could not be sent, with the reason, by service.
         unsent: BTreeMap<String, SignalFault>,
@@ -334,6 +336,7 @@ pub enum Event {
         /// The new process.
         process: Process,
     },
-    /// The limit passed before a thaw was asked for: everything was unpaused.
+    /// The limit passed before a thaw was asked for, or the holder died: everything was unpaused. Only the
+    /// connection that froze is told.
     FreezeExpired,
 }

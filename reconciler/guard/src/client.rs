@@ -1,0 +1,44 @@
+//! Reaching the guard: its socket, and starting one.
+//!
+//! Frames are made and read by [`encode`](crate::encode) and [`Decoder`](crate::Decoder).
+
+use crate::error::GuardError;
+use crate::state::{SOCKET, StateFolder};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Connects to the guard of this state folder, however long its path is.
+pub fn connect(state: &Path) -> Result<UnixStream, GuardError> {
+    let socket = state.join(SOCKET);
+    let folder = StateFolder::open(state).map_err(|source| GuardError::NotThere {
+        socket: socket.clone(),
+        source,
+    })?;
+    UnixStream::connect(folder.socket()).map_err(|source| GuardError::NotThere { socket, source })
+}
+
+/// Starts a guard for this state folder, and returns when it answers. It belongs to nobody: it has a session
+/// of its own and lives on when the caller ends.
+///
+/// `program` is executed as `program guard --state STATE --detach` and has to call [`crate::run`] with that.
+pub fn spawn(state: &Path, program: &Path) -> Result<(), GuardError> {
+    let failed = |reason: String| GuardError::DidNotStart {
+        program: program.to_owned(),
+        reason,
+    };
+    let output = Command::new(program)
+        .arg(crate::GUARD)
+        .arg("--state")
+        .arg(state)
+        .arg("--detach")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+    }
+}
