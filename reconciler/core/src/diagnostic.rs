@@ -135,7 +135,10 @@ impl Report {
     /// How many there are of one severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
-        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
+        self.diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.severity == severity)
+            .count()
     }
 
     /// All of them, by path, then by place.
@@ -153,7 +156,13 @@ impl Report {
 
 fn order(diagnostic: &Diagnostic) -> impl Ord + '_ {
     let span = diagnostic.span.as_ref().map(|span| (span.start, span.end));
-    (&diagnostic.path, span, diagnostic.severity, diagnostic.code, &diagnostic.message)
+    (
+        &diagnostic.path,
+        span,
+        diagnostic.severity,
+        diagnostic.code,
+        &diagnostic.message,
+    )
 }
 
 /// The files that diagnostics speak of, by their path from the repository's root.

@@ -23,7 +23,7 @@ pub use path::{InvalidKeyPath, KeyPath, Part};
 
 use crate::diagnostic::{Code, Diagnostic};
 
-/// How deep tables and lists may be nested.
+/// How deep tables and lists may be nested. The parser of TOML allows 80 levels within one value.
 pub const MAX_DEPTH: usize = 128;
 
 /// The syntaxes that can be read.
@@ -82,14 +82,27 @@ impl Document {
             Syntax::Toml => toml::read(text, &mut reading),
             Syntax::Json => json::read(text, &mut reading),
         };
-        let Reading { places, bare, mut mistakes, .. } = reading;
+        let Reading {
+            places,
+            bare,
+            mut mistakes,
+            ..
+        } = reading;
         if mistakes.is_empty() {
-            return Ok(Self { text: text.into(), value, places, bare });
+            return Ok(Self {
+                text: text.into(),
+                value,
+                places,
+                bare,
+            });
         }
         // The parser passes some mistakes twice: on a table's start and on its end.
         let mut seen = BTreeSet::new();
         mistakes.retain(|mistake| {
-            seen.insert((mistake.span.clone().map(|span| (span.start, span.end)), mistake.message.clone()))
+            seen.insert((
+                mistake.span.clone().map(|span| (span.start, span.end)),
+                mistake.message.clone(),
+            ))
         });
         Err(mistakes)
     }
@@ -109,10 +122,12 @@ impl Document {
     /// The value at a path.
     #[must_use]
     pub fn get(&self, path: &KeyPath) -> Option<&Value> {
-        path.parts().iter().try_fold(&self.value, |value, part| match part {
-            Part::Key(key) => value.get(key),
-            Part::Index(index) => value.get(index),
-        })
+        path.parts()
+            .iter()
+            .try_fold(&self.value, |value, part| match part {
+                Part::Key(key) => value.get(key),
+                Part::Index(index) => value.get(index),
+            })
     }
 
     /// Where a value stands. The document itself begins at its first byte.
@@ -130,7 +145,9 @@ impl Document {
     /// The span of a key; of a list entry, that of its value.
     #[must_use]
     pub fn key_span(&self, path: &KeyPath) -> Range<usize> {
-        self.nearest(path, |place| place.key.clone().unwrap_or_else(|| place.value.clone()))
+        self.nearest(path, |place| {
+            place.key.clone().unwrap_or_else(|| place.value.clone())
+        })
     }
 
     /// The span that stands for a table as a whole: its header, else its key; the document's start for the root.
@@ -160,7 +177,10 @@ impl Document {
 
     /// The `inf` and `nan` in it, which no schema can judge.
     pub(crate) fn non_finite(&self) -> impl Iterator<Item = &KeyPath> {
-        self.bare.iter().filter(|(_, bare)| matches!(bare, Bare::NonFinite)).map(|(path, _)| path)
+        self.bare
+            .iter()
+            .filter(|(_, bare)| matches!(bare, Bare::NonFinite))
+            .map(|(path, _)| path)
     }
 }
 
@@ -174,11 +194,17 @@ struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn new(path: &'a str) -> Self {
-        Self { path, places: BTreeMap::new(), bare: BTreeMap::new(), mistakes: Vec::new() }
+        Self {
+            path,
+            places: BTreeMap::new(),
+            bare: BTreeMap::new(),
+            mistakes: Vec::new(),
+        }
     }
 
     fn mistake(&mut self, code: Code, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
-        self.mistakes.push(Diagnostic::error(code, self.path, message).at(span));
+        self.mistakes
+            .push(Diagnostic::error(code, self.path, message).at(span));
         let last = self.mistakes.len() - 1;
         &mut self.mistakes[last]
     }
@@ -188,11 +214,7 @@ impl<'a> Reading<'a> {
         if self.mistakes.iter().any(|mistake| mistake.code == Code::TooDeep) {
             return;
         }
-        let mistake = self.mistake(
-            Code::TooDeep,
-            span,
-            format!("tables and lists are nested more than {MAX_DEPTH} deep"),
-        );
+        let mistake = self.mistake(Code::TooDeep, span, "tables and lists are nested too deeply");
         mistake.help = Some("flatten the document: no service needs this".into());
     }
 }
@@ -201,7 +223,10 @@ fn not_utf8(path: &str, error: std::str::Utf8Error) -> Diagnostic {
     Diagnostic::error(
         Code::NotUtf8,
         path,
-        format!("the file is not UTF-8: it goes wrong after byte {}", error.valid_up_to()),
+        format!(
+            "the file is not UTF-8: it goes wrong after byte {}",
+            error.valid_up_to()
+        ),
     )
     .with_help("save it as UTF-8; a binary file cannot be a document")
 }

@@ -143,7 +143,8 @@ pub fn plan(live: Option<&Snapshot>, candidate: &Snapshot, services: &[PlanInput
         Some(live) => candidate.published().tree.changes_since(live.published().tree),
         None => {
             let all = candidate.published().tree.iter();
-            all.map(|(path, file)| TreeChange::Added(path.clone(), *file)).collect()
+            all.map(|(path, file)| TreeChange::Added(path.clone(), *file))
+                .collect()
         }
     };
     let (keys, files) = broken_down(live, candidate, &changes);
@@ -156,7 +157,14 @@ pub fn plan(live: Option<&Snapshot>, candidate: &Snapshot, services: &[PlanInput
             (there, Undo::Release { services })
         }
     };
-    Plan { from: live.map(side), to: side(candidate), changes: keys, files, services: there, undo }
+    Plan {
+        from: live.map(side),
+        to: side(candidate),
+        changes: keys,
+        files,
+        services: there,
+        undo,
+    }
 }
 
 impl Snapshot {
@@ -166,7 +174,10 @@ impl Snapshot {
 }
 
 fn side(snapshot: &Snapshot) -> Side {
-    Side { revision: snapshot.revision().cloned(), digest: snapshot.digest() }
+    Side {
+        revision: snapshot.revision().cloned(),
+        digest: snapshot.digest(),
+    }
 }
 
 /// Documents as their keys, other files whole.
@@ -178,7 +189,10 @@ fn broken_down(
     let (mut keys, mut files) = (Vec::new(), Vec::new());
     for change in changes {
         let path = change.path();
-        let (old, new) = (live.and_then(|live| live.document(path)), candidate.document(path));
+        let (old, new) = (
+            live.and_then(|live| live.document(path)),
+            candidate.document(path),
+        );
         let differences = difference::between(old, new);
         let kind = match change {
             TreeChange::Added(..) => Some(FileChangeKind::Added),
@@ -188,10 +202,17 @@ fn broken_down(
             TreeChange::Modified(_, file) => {
                 let before = live.and_then(|live| live.published().tree.get(path));
                 let same = before.is_some_and(|before| before.sha256 == file.sha256);
-                Some(if same { FileChangeKind::Modified } else { FileChangeKind::Layout })
+                Some(if same {
+                    FileChangeKind::Modified
+                } else {
+                    FileChangeKind::Layout
+                })
             }
         };
-        files.extend(kind.map(|kind| FileChange { path: path.clone(), kind }));
+        files.extend(kind.map(|kind| FileChange {
+            path: path.clone(),
+            kind,
+        }));
         keys.extend(differences.into_iter().map(|difference| {
             let note = |keyword: &str| {
                 let of = |snapshot: &Snapshot| snapshot.annotation(path, &difference.key, keyword).cloned();
@@ -217,8 +238,15 @@ fn first(candidate: &Snapshot, services: &[PlanInput<'_>]) -> Vec<ServicePlan> {
     let tree = candidate.published().tree;
     let plan = |service: &PlanInput<'_>| {
         let reads = tree.iter().any(|(path, _)| service.reads.covers(path, None));
-        let effect = if reads { ServiceEffect::Reload } else { ServiceEffect::Unaffected };
-        ServicePlan { service: service.name.to_owned(), effect }
+        let effect = if reads {
+            ServiceEffect::Reload
+        } else {
+            ServiceEffect::Unaffected
+        };
+        ServicePlan {
+            service: service.name.to_owned(),
+            effect,
+        }
     };
     services.iter().map(plan).collect()
 }
@@ -255,12 +283,19 @@ fn effects(
         if service.reload_is_restart {
             because.push("the service takes every change by a restart".to_owned());
         }
-        if because.is_empty() { ServiceEffect::Reload } else { ServiceEffect::Restart { because } }
+        if because.is_empty() {
+            ServiceEffect::Reload
+        } else {
+            ServiceEffect::Restart { because }
+        }
     };
     let plan = |service| (service, effect(service));
     services
         .iter()
         .map(plan)
-        .map(|(service, effect)| ServicePlan { service: service.name.to_owned(), effect })
+        .map(|(service, effect)| ServicePlan {
+            service: service.name.to_owned(),
+            effect,
+        })
         .collect()
 }

@@ -77,7 +77,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { file_bytes: 10 << 20, files: 100_000, total_bytes: 256 << 20 }
+        Self {
+            file_bytes: 10 << 20,
+            files: 100_000,
+            total_bytes: 256 << 20,
+        }
     }
 }
 
@@ -91,7 +95,10 @@ impl Policy {
             Ok(document) => document,
             Err(mistakes) => return (Self::default(), mistakes),
         };
-        let mut reading = Reading { document: &document, mistakes: check(&document) };
+        let mut reading = Reading {
+            document: &document,
+            mistakes: check(&document),
+        };
         let policy = Self {
             documents: reading.documents(),
             limits: reading.limits(),
@@ -110,22 +117,30 @@ fn check(document: &Document) -> Vec<Diagnostic> {
         mistake.related.clear();
         let Some(key) = &mistake.key else { continue };
         if *key == version && document.get(&version).is_some() {
-            let said = document.get(&version).map(ToString::to_string).unwrap_or_default();
+            let said = document
+                .get(&version)
+                .map(ToString::to_string)
+                .unwrap_or_default();
             mistake.code = Code::PolicyVersion;
             mistake.message = format!("this build knows version 1 of the policy, not {said}");
             mistake.help = Some("write `version = 1`, or update the program at this gate".into());
         } else if mistake.code == Code::UnknownKey && key.parts().len() == 1 {
             let name = key.name();
             mistake.code = Code::PolicyTable;
-            mistake.message = format!("this build does not know `{name}` in a policy, so it refuses all of it");
+            mistake.message =
+                format!("this build does not know `{name}` in a policy, so it refuses all of it");
             if KNOWN_ELSEWHERE.contains(&name.as_str()) {
-                mistake.help =
-                    Some(format!("`{name}` belongs to a newer version: update the program at this gate"));
+                mistake.help = Some(format!(
+                    "`{name}` belongs to a newer version: update the program at this gate"
+                ));
             }
         }
     }
     // Of another version nothing else is known.
-    if let Some(version) = mistakes.iter().find(|mistake| mistake.code == Code::PolicyVersion) {
+    if let Some(version) = mistakes
+        .iter()
+        .find(|mistake| mistake.code == Code::PolicyVersion)
+    {
         return vec![version.clone()];
     }
     mistakes
@@ -146,7 +161,11 @@ struct Reading<'d> {
 impl Reading<'_> {
     fn tables(&self, name: &str) -> impl Iterator<Item = KeyPath> + use<> {
         let path = KeyPath::root().key(name);
-        let entries = self.document.get(&path).and_then(Value::as_array).map_or(0, Vec::len);
+        let entries = self
+            .document
+            .get(&path)
+            .and_then(Value::as_array)
+            .map_or(0, Vec::len);
         (0..entries).map(move |at| path.index(at))
     }
 
@@ -157,7 +176,9 @@ impl Reading<'_> {
 
     fn refuse(&mut self, code: Code, key: &KeyPath, message: String, help: &str) {
         let span = self.document.value_span(key);
-        let mistake = Diagnostic::error(code, POLICY_PATH, message).at(span).about(key.clone());
+        let mistake = Diagnostic::error(code, POLICY_PATH, message)
+            .at(span)
+            .about(key.clone());
         self.mistakes.push(mistake.with_help(help));
     }
 
@@ -176,23 +197,45 @@ impl Reading<'_> {
             }
             if Syntax::of_document(&path).is_none() {
                 let message = format!("`{path}` is not a TOML document");
-                self.refuse(Code::PolicyPath, &path_key, message, "a document's name ends in `.toml`");
+                self.refuse(
+                    Code::PolicyPath,
+                    &path_key,
+                    message,
+                    "a document's name ends in `.toml`",
+                );
                 continue;
             }
             if documents.iter().any(|document| document.path == path) {
                 let message = format!("`{path}` is named twice");
-                self.refuse(Code::DocumentTwice, &path_key, message, "remove one of the two tables");
+                self.refuse(
+                    Code::DocumentTwice,
+                    &path_key,
+                    message,
+                    "remove one of the two tables",
+                );
                 continue;
             }
-            documents.push(DocumentPolicy { path, path_span, schema, schema_span });
+            documents.push(DocumentPolicy {
+                path,
+                path_span,
+                schema,
+                schema_span,
+            });
         }
         documents
     }
 
     fn clean(&mut self, key: &KeyPath, path: &str) -> bool {
-        let Err(error) = TreePath::new(path) else { return true };
+        let Err(error) = TreePath::new(path) else {
+            return true;
+        };
         let message = format!("`{path}` is not a path in this repository: {}", error.why);
-        self.refuse(Code::PolicyPath, key, message, "write it from the repository's root: `config/config.toml`");
+        self.refuse(
+            Code::PolicyPath,
+            key,
+            message,
+            "write it from the repository's root: `config/config.toml`",
+        );
         false
     }
 
@@ -213,18 +256,29 @@ impl Reading<'_> {
     fn effects(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         for table in self.tables("effect") {
-            let Some(restart) = self.document.get(&table.key("restart")).and_then(Restart::from_policy) else {
+            let Some(restart) = self
+                .document
+                .get(&table.key("restart"))
+                .and_then(Restart::from_policy)
+            else {
                 continue;
             };
             let list = table.key("keys");
-            let entries = self.document.get(&list).and_then(Value::as_array).map_or(0, Vec::len);
+            let entries = self
+                .document
+                .get(&list)
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len);
             let mut keys = Vec::new();
             for entry in (0..entries).map(|at| list.index(at)) {
-                let Some((text, _)) = self.text(&entry) else { continue };
+                let Some((text, _)) = self.text(&entry) else {
+                    continue;
+                };
                 match KeyPattern::parse(&text) {
                     Ok(pattern) => keys.push(pattern),
                     Err(why) => {
-                        let help = "keys are written as TOML writes dotted keys: `ibkr.host`, `strategy.*.min_rsi`";
+                        let help =
+                            "keys are written as TOML writes dotted keys: `ibkr.host`, `strategy.*.min_rsi`";
                         self.refuse(Code::PolicyPath, &entry, why, help);
                     }
                 }

@@ -61,7 +61,9 @@ pub enum ReadsError {
         error: globset::Error,
     },
     /// The path before `#` cannot be published.
-    #[error("`reads` has {text:?}: {error}; write it from the published folder, as in \"config.toml#scanner\"")]
+    #[error(
+        "`reads` has {text:?}: {error}; write it from the published folder, as in \"config.toml#scanner\""
+    )]
     Path {
         /// The entry.
         text: String,
@@ -108,7 +110,11 @@ impl Reads {
         if entries.is_empty() {
             return Err(ReadsError::Empty);
         }
-        entries.iter().map(|text| read(text)).collect::<Result<_, _>>().map(Self)
+        entries
+            .iter()
+            .map(|text| read(text))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The documents that it reads parts of, so that they have to be read.
@@ -117,7 +123,10 @@ impl Reads {
         if parts.is_empty() {
             return Vec::new();
         }
-        tree.iter().map(|(path, _)| path).filter(|path| parts.iter().any(|read| read.files.contain(path))).collect()
+        tree.iter()
+            .map(|(path, _)| path)
+            .filter(|path| parts.iter().any(|read| read.files.contain(path)))
+            .collect()
     }
 
     /// Whether a change of this file, or of this key of it, is one of something read.
@@ -139,10 +148,13 @@ impl Reads {
     pub fn touched(&self, older: Published<'_>, newer: Published<'_>, changes: &[TreeChange]) -> bool {
         changes.iter().any(|change| {
             let path = change.path();
-            self.0.iter().filter(|read| read.files.contain(path)).any(|read| match &read.key {
-                None => true,
-                Some(key) => part(older, path, key) != part(newer, path, key),
-            })
+            self.0
+                .iter()
+                .filter(|read| read.files.contain(path))
+                .any(|read| match &read.key {
+                    None => true,
+                    Some(key) => part(older, path, key) != part(newer, path, key),
+                })
         })
     }
 
@@ -169,7 +181,9 @@ impl Reads {
                 Files::One(path) => enter(read, path),
                 Files::Matching(glob) => {
                     let paths = published.tree.iter().map(|(path, _)| path);
-                    paths.filter(|path| glob.is_match(path.as_str())).for_each(|path| enter(read, path));
+                    paths
+                        .filter(|path| glob.is_match(path.as_str()))
+                        .for_each(|path| enter(read, path));
                 }
             }
         }
@@ -192,7 +206,9 @@ fn part(published: Published<'_>, path: &TreePath, key: &KeyPath) -> Option<[u8;
 
 fn read(text: &str) -> Result<Read, ReadsError> {
     let text = text.to_owned();
-    let (pattern, key) = text.split_once('#').map_or((text.as_str(), None), |(path, key)| (path, Some(key)));
+    let (pattern, key) = text
+        .split_once('#')
+        .map_or((text.as_str(), None), |(path, key)| (path, Some(key)));
     let key = match key.map(str::parse).transpose() {
         Ok(key) => key,
         Err(error) => return Err(ReadsError::Key { text, error }),
@@ -226,7 +242,10 @@ impl From<Reads> for Vec<String> {
 
 impl PartialEq for Reads {
     fn eq(&self, other: &Self) -> bool {
-        self.0.iter().map(|read| &read.text).eq(other.0.iter().map(|read| &read.text))
+        self.0
+            .iter()
+            .map(|read| &read.text)
+            .eq(other.0.iter().map(|read| &read.text))
     }
 }
 
@@ -237,7 +256,13 @@ mod tests {
     use super::*;
 
     fn reads(entries: &[&str]) -> Reads {
-        Reads::parse(&entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>()).unwrap()
+        Reads::parse(
+            &entries
+                .iter()
+                .map(|entry| (*entry).to_owned())
+                .collect::<Vec<_>>(),
+        )
+        .unwrap()
     }
 
     fn path(text: &str) -> TreePath {

@@ -45,7 +45,10 @@ impl Candidate<'_> {
 
     /// How people call this revision.
     fn name(&self) -> String {
-        self.revision.map_or_else(|| "the base".to_owned(), |revision| format!("the base {}", revision.short()))
+        self.revision.map_or_else(
+            || "the base".to_owned(),
+            |revision| format!("the base {}", revision.short()),
+        )
     }
 }
 
@@ -110,11 +113,14 @@ fn load_schema(
 ) -> Option<Schema> {
     if !candidate.files.contains_key(&rule.schema) {
         let message = format!("there is no schema `{}` in this revision", rule.schema);
-        let mistake = Diagnostic::error(Code::SchemaAbsent, POLICY_PATH, message).at(rule.schema_span.clone());
+        let mistake =
+            Diagnostic::error(Code::SchemaAbsent, POLICY_PATH, message).at(rule.schema_span.clone());
         diagnostics.push(mistake.with_help("the path counts from the repository's root"));
         return None;
     }
-    Schema::load(&rule.schema, candidate.files).map_err(|mistakes| diagnostics.extend(mistakes)).ok()
+    Schema::load(&rule.schema, candidate.files)
+        .map_err(|mistakes| diagnostics.extend(mistakes))
+        .ok()
 }
 
 fn absent(candidate: &Candidate<'_>, rule: &DocumentPolicy) -> Diagnostic {
@@ -128,8 +134,12 @@ fn absent(candidate: &Candidate<'_>, rule: &DocumentPolicy) -> Diagnostic {
 }
 
 fn not_loaded(path: &str) -> Diagnostic {
-    Diagnostic::error(Code::NotLoaded, path, "the contents of this file were not read, so it cannot be judged")
-        .with_help("this is a fault of the program: report it")
+    Diagnostic::error(
+        Code::NotLoaded,
+        path,
+        "the contents of this file were not read, so it cannot be judged",
+    )
+    .with_help("this is a fault of the program: report it")
 }
 
 /// What a schema finds wrong with a document.
@@ -147,7 +157,11 @@ fn judge(path: &str, document: &Document, schema: &Schema) -> Vec<Diagnostic> {
     let judged = mistakes::explain(schema.judge(document), path, document, Some(schema));
     // Of such a number the schema only sees that it is none.
     let reported = |key: &KeyPath| document.non_finite().any(|other| other == key);
-    diagnostics.extend(judged.into_iter().filter(|mistake| !mistake.key.as_ref().is_some_and(reported)));
+    diagnostics.extend(
+        judged
+            .into_iter()
+            .filter(|mistake| !mistake.key.as_ref().is_some_and(reported)),
+    );
     diagnostics
 }
 
@@ -159,13 +173,21 @@ fn by_syntax(
 ) {
     for path in published_documents(candidate.tree, scope) {
         let repo_path = repo_path(candidate.prefix, &path);
-        if candidate.tree.get(&path).is_some_and(|file| file.size > file_bytes) {
+        if candidate
+            .tree
+            .get(&path)
+            .is_some_and(|file| file.size > file_bytes)
+        {
             continue;
         }
         match candidate.files.get(&repo_path) {
             None => diagnostics.push(not_loaded(&repo_path)),
             Some(bytes) => {
-                diagnostics.extend(Document::parse(&repo_path, bytes, Syntax::Toml).err().unwrap_or_default());
+                diagnostics.extend(
+                    Document::parse(&repo_path, bytes, Syntax::Toml)
+                        .err()
+                        .unwrap_or_default(),
+                );
             }
         }
     }
@@ -174,13 +196,22 @@ fn by_syntax(
 /// The published documents to judge when no policy names them, in byte order of path.
 pub(crate) fn published_documents(tree: &Tree, scope: Scope<'_>) -> Vec<TreePath> {
     let document = |path: &&TreePath| Syntax::of_document(path.as_str()).is_some();
-    let all = || tree.iter().map(|(path, _)| path).filter(document).cloned().collect();
+    let all = || {
+        tree.iter()
+            .map(|(path, _)| path)
+            .filter(document)
+            .cloned()
+            .collect()
+    };
     match scope {
         Scope::All => all(),
         Scope::Changed(base) if base.files.contains_key(POLICY_PATH) => all(),
         Scope::Changed(base) => {
             let changes = tree.changes_since(base.tree);
-            let there = changes.iter().map(TreeChange::path).filter(|path| tree.get(path).is_some());
+            let there = changes
+                .iter()
+                .map(TreeChange::path)
+                .filter(|path| tree.get(path).is_some());
             there.filter(document).cloned().collect()
         }
     }
@@ -188,11 +219,19 @@ pub(crate) fn published_documents(tree: &Tree, scope: Scope<'_>) -> Vec<TreePath
 
 /// A published path, from the repository's root.
 pub(crate) fn repo_path(prefix: &str, path: &TreePath) -> String {
-    if prefix.is_empty() { path.to_string() } else { format!("{prefix}/{path}") }
+    if prefix.is_empty() {
+        path.to_string()
+    } else {
+        format!("{prefix}/{path}")
+    }
 }
 
 /// A path from the repository's root, from the published folder; none if it lies outside.
 pub(crate) fn published_path(prefix: &str, path: &str) -> Option<TreePath> {
-    let path = if prefix.is_empty() { path } else { path.strip_prefix(prefix)?.strip_prefix('/')? };
+    let path = if prefix.is_empty() {
+        path
+    } else {
+        path.strip_prefix(prefix)?.strip_prefix('/')?
+    };
     TreePath::new(path).ok()
 }

@@ -112,7 +112,9 @@ impl std::str::FromStr for Code {
 
     /// Takes a code in any case.
     fn from_str(text: &str) -> Result<Self, UnknownCode> {
-        let found = Self::ALL.iter().find(|code| code.as_str().eq_ignore_ascii_case(text));
+        let found = Self::ALL
+            .iter()
+            .find(|code| code.as_str().eq_ignore_ascii_case(text));
         found.copied().ok_or_else(|| UnknownCode(text.to_owned()))
     }
 }
@@ -125,7 +127,10 @@ mod tests {
     fn each_code_has_a_page_that_names_it_and_says_what_to_do() {
         for code in Code::ALL {
             let page = explain(*code);
-            assert!(page.starts_with(&format!("# {code}: ")), "{code} opens with its name");
+            assert!(
+                page.starts_with(&format!("# {code}: ")),
+                "{code} opens with its name"
+            );
             assert!(page.contains("## What to do"), "{code} says what to do");
             assert_eq!(code.as_str().to_lowercase().parse(), Ok(*code));
         }

@@ -20,8 +20,15 @@ impl<'t> Lines<'t> {
     /// Looks for the line ends of a text once.
     #[must_use]
     pub fn of(text: &'t str) -> Self {
-        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { text, starts: std::iter::once(0).chain(ends).collect() }
+        let ends = text
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n')
+            .map(|(at, _)| at + 1);
+        Self {
+            text,
+            starts: std::iter::once(0).chain(ends).collect(),
+        }
     }
 
     /// The place of a byte; one behind the end is at the end.
@@ -30,7 +37,11 @@ impl<'t> Lines<'t> {
         let byte = byte.min(self.text.len());
         let line = self.starts.partition_point(|start| *start <= byte);
         let start = self.starts[line - 1];
-        let column = self.text[start..].char_indices().take_while(|(at, _)| start + at < byte).count() + 1;
+        let column = self.text[start..]
+            .char_indices()
+            .take_while(|(at, _)| start + at < byte)
+            .count()
+            + 1;
         LineColumn { line, column }
     }
 
@@ -50,7 +61,10 @@ mod tests {
     fn columns_are_characters_from_one() {
         let lines = Lines::of("a = 1\r\nö = \"x\"\n");
         let at = |byte| (lines.at(byte).line, lines.at(byte).column);
-        assert_eq!([at(0), at(4), at(7), at(9), at(12)], [(1, 1), (1, 5), (2, 1), (2, 2), (2, 5)]);
+        assert_eq!(
+            [at(0), at(4), at(7), at(9), at(12)],
+            [(1, 1), (1, 5), (2, 1), (2, 2), (2, 5)]
+        );
         assert_eq!(at(16), (3, 1));
         assert_eq!(at(99), (3, 1));
     }

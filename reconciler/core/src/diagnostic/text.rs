@@ -15,14 +15,21 @@ pub struct Style {
 
 impl Default for Style {
     fn default() -> Self {
-        Self { color: false, width: 100 }
+        Self {
+            color: false,
+            width: 100,
+        }
     }
 }
 
 /// Every diagnostic, then how many there were. Nothing for an empty report.
 #[must_use]
 pub fn text(report: &Report, sources: &Sources, style: Style) -> String {
-    let renderer = if style.color { Renderer::styled() } else { Renderer::plain() };
+    let renderer = if style.color {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
     let renderer = renderer.term_width(style.width);
     let mut out = String::new();
     let mut lines: Option<(&str, Option<Lines<'_>>)> = None;
@@ -36,7 +43,10 @@ pub fn text(report: &Report, sources: &Sources, style: Style) -> String {
     }
     if let Some(first) = report.diagnostics().first() {
         out.push_str(&counted(report));
-        out.push_str(&format!("; `lockstep explain {}` says more about a code\n", first.code));
+        out.push_str(&format!(
+            "; `lockstep explain {}` says more about a code\n",
+            first.code
+        ));
     }
     out
 }
@@ -60,7 +70,10 @@ fn one(diagnostic: &Diagnostic, lines: Option<&Lines<'_>>, sources: &Sources, re
         }
         (Some(_) | None, _) => Origin::path(diagnostic.path.as_str()).into(),
     };
-    let mut group = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.as_str()).element(place);
+    let mut group = level
+        .primary_title(diagnostic.message.as_str())
+        .id(diagnostic.code.as_str())
+        .element(place);
     for related in &diagnostic.related {
         let at = match source(sources, &related.path).map(|text| Lines::of(text).at(related.span.start)) {
             Some(at) => format!("{}:{}:{}", related.path, at.line, at.column),
@@ -80,6 +93,9 @@ fn counted(report: &Report) -> String {
         1 => Some(format!("1 {}", severity.as_str())),
         many => Some(format!("{many} {}s", severity.as_str())),
     };
-    let counts: Vec<_> = [Severity::Error, Severity::Warning].into_iter().filter_map(count).collect();
+    let counts: Vec<_> = [Severity::Error, Severity::Warning]
+        .into_iter()
+        .filter_map(count)
+        .collect();
     counts.join(", ")
 }

@@ -20,7 +20,9 @@ pub(crate) fn canonical(document: &Document, path: &KeyPath) -> String {
 fn write(document: &Document, path: &KeyPath, value: &Value, out: &mut String) {
     match value {
         Value::String(word) if document.bare(path).is_some() => out.push_str(word),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => out.push_str(&value.to_string()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            out.push_str(&value.to_string())
+        }
         Value::Array(entries) => {
             out.push('[');
             for (at, entry) in entries.iter().enumerate() {

@@ -50,7 +50,10 @@ fn place<'t>(
     // An error cannot happen: the whole text was parsed before. If it did, the parts had no places.
     match value.as_bytes().first() {
         Some(b'{') => {
-            for (name, entry) in serde_json::from_str::<Entries<'t>>(value).map(|all| all.0).unwrap_or_default() {
+            for (name, entry) in serde_json::from_str::<Entries<'t>>(value)
+                .map(|all| all.0)
+                .unwrap_or_default()
+            {
                 let key = match &name {
                     Cow::Borrowed(name) => within(text, name),
                     // A name with an escape in it was copied: its value marks it.
@@ -81,7 +84,11 @@ fn within(text: &str, piece: &str) -> Option<Range<usize>> {
 
 /// The parser counts lines and bytes in them from 1.
 fn offset(text: &str, line: usize, column: usize) -> usize {
-    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
     let mut at = (start + column.saturating_sub(1)).min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;

@@ -84,7 +84,11 @@ impl KeyPath {
     /// The last key with the list positions that follow it, which is how people call the value.
     #[must_use]
     pub fn name(&self) -> String {
-        let from = self.0.iter().rposition(|part| matches!(part, Part::Key(_))).unwrap_or(0);
+        let from = self
+            .0
+            .iter()
+            .rposition(|part| matches!(part, Part::Key(_)))
+            .unwrap_or(0);
         Self(self.0[from..].to_vec()).to_string()
     }
 }
@@ -117,7 +121,10 @@ impl std::str::FromStr for KeyPath {
 
     /// Takes dotted keys as TOML writes them, with or without `[n]` for list entries.
     fn from_str(text: &str) -> Result<Self, InvalidKeyPath> {
-        let refuse = |why: &str| InvalidKeyPath { text: text.to_owned(), why: why.to_owned() };
+        let refuse = |why: &str| InvalidKeyPath {
+            text: text.to_owned(),
+            why: why.to_owned(),
+        };
         let mut parts = Vec::new();
         for piece in split_dots(text) {
             let (key, indices) = split_indices(piece);
@@ -132,7 +139,9 @@ impl std::str::FromStr for KeyPath {
             }
             for index in indices.split_terminator(']') {
                 let digits = index.strip_prefix('[').ok_or_else(|| refuse("`[` is missing"))?;
-                let index = digits.parse().map_err(|_| refuse("a list position is not a number"))?;
+                let index = digits
+                    .parse()
+                    .map_err(|_| refuse("a list position is not a number"))?;
                 parts.push(Part::Index(index));
             }
         }
@@ -143,7 +152,11 @@ impl std::str::FromStr for KeyPath {
 impl TryFrom<String> for KeyPath {
     type Error = InvalidKeyPath;
     fn try_from(text: String) -> Result<Self, InvalidKeyPath> {
-        if text.is_empty() { Ok(Self::root()) } else { text.parse() }
+        if text.is_empty() {
+            Ok(Self::root())
+        } else {
+            text.parse()
+        }
     }
 }
 
@@ -191,7 +204,12 @@ mod tests {
 
     #[test]
     fn a_path_is_written_as_toml_writes_dotted_keys() {
-        let path = KeyPath::root().key("strategy").key("high base").key("rows").index(2).key("min");
+        let path = KeyPath::root()
+            .key("strategy")
+            .key("high base")
+            .key("rows")
+            .index(2)
+            .key("min");
         assert_eq!(path.to_string(), "strategy.\"high base\".rows[2].min");
         assert_eq!(path.to_string().parse(), Ok(path));
     }

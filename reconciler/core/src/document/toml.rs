@@ -14,13 +14,23 @@ pub(super) fn read(text: &str, reading: &mut Reading<'_>) -> Value {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let span = clip(error.span().unwrap_or(text.len()..text.len()), text);
+        if error.message().starts_with("cannot recurse further") {
+            reading.too_deep(span);
+            continue;
+        }
         let (message, help) = reword(error.message(), &text[span.clone()]);
         reading.mistake(Code::TomlSyntax, span, message).help = help;
     }
     if !errors.is_empty() {
         return Value::Null;
     }
-    reading.places.insert(KeyPath::root(), Place { key: None, value: 0..0 });
+    reading.places.insert(
+        KeyPath::root(),
+        Place {
+            key: None,
+            value: 0..0,
+        },
+    );
     read_table(table.get_ref(), &KeyPath::root(), 1, reading)
 }
 
@@ -28,7 +38,10 @@ fn read_table(table: &DeTable<'_>, path: &KeyPath, depth: usize, reading: &mut R
     let mut out = Map::new();
     for (key, value) in table.iter() {
         let path = path.key(key.get_ref());
-        out.insert(key.get_ref().to_string(), read_value(value, Some(key.span()), path, depth, reading));
+        out.insert(
+            key.get_ref().to_string(),
+            read_value(value, Some(key.span()), path, depth, reading),
+        );
     }
     Value::Object(out)
 }
@@ -72,7 +85,11 @@ fn read_integer(integer: &DeInteger<'_>, span: &Range<usize>, reading: &mut Read
         .or_else(|_| u64::from_str_radix(digits, radix).map(Number::from));
     number.map(Value::Number).unwrap_or_else(|_| {
         reading
-            .mistake(Code::NumberRange, span.clone(), format!("{integer} does not fit into 64 bits"))
+            .mistake(
+                Code::NumberRange,
+                span.clone(),
+                format!("{integer} does not fit into 64 bits"),
+            )
             .help = Some("write it as a string if the service can take that".into());
         Value::Null
     })
@@ -94,17 +111,42 @@ fn read_float(float: &DeFloat<'_>, span: &Range<usize>, path: &KeyPath, reading:
     }
 }
 
-/// The parser's phrase, and what to do about it where that is known.
+/// The parser's phrase in this project's words, and what to do about it where that is known.
 fn reword(phrase: &str, marked: &str) -> (String, Option<String>) {
-    if phrase.starts_with("duplicate key") {
-        let message = format!("`{marked}` is already defined above");
-        return (message, Some("remove one of the two, or merge them".into()));
-    }
-    if phrase.starts_with("string values must be quoted") {
+    let (message, help): (String, &str) = if phrase.starts_with("duplicate key") {
+        (
+            format!("`{marked}` is already defined above"),
+            "remove one of the two, or merge them",
+        )
+    } else if phrase.starts_with("string values must be quoted") && marked.is_empty() {
+        (
+            "the value is missing".into(),
+            "write it after the `=`, or remove the key",
+        )
+    } else if phrase.starts_with("string values must be quoted") {
         let message = format!("`{marked}` is neither a number, `true`, `false` nor a date");
         return (message, Some(format!("put quotes around a text: \"{marked}\"")));
-    }
-    (phrase.to_owned(), None)
+    } else if phrase.starts_with("invalid basic string") && phrase.ends_with("`\"`") {
+        (
+            "the text is not closed".into(),
+            "end it with `\"` on the same line; a longer one stands in `\"\"\"`",
+        )
+    } else if phrase.starts_with("invalid literal string") && phrase.ends_with("'`") {
+        (
+            "the text is not closed".into(),
+            "end it with `'` on the same line; a longer one stands in `'''`",
+        )
+    } else if phrase.starts_with("invalid unquoted key") {
+        (
+            phrase.into(),
+            "put quotes around a key with other characters in it",
+        )
+    } else if phrase.starts_with("unclosed table") || phrase.starts_with("unclosed array table") {
+        (phrase.into(), "close the table's header on the line it begins")
+    } else {
+        return (phrase.to_owned(), None);
+    };
+    (message, Some(help.to_owned()))
 }
 
 /// A span inside the text, at character boundaries.

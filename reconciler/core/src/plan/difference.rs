@@ -59,7 +59,11 @@ impl Sides<'_> {
             }
             (old, new) => {
                 if old.is_none() || new.is_none() || self.differ(&at) {
-                    found.push(Difference { key: at, old: old.cloned(), new: new.cloned() });
+                    found.push(Difference {
+                        key: at,
+                        old: old.cloned(),
+                        new: new.cloned(),
+                    });
                 }
             }
         }

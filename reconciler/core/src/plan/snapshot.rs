@@ -31,12 +31,16 @@ impl Snapshot {
     /// need not be at hand.
     #[must_use]
     pub fn of(candidate: &Candidate<'_>, previous: Option<&Self>) -> Self {
-        let mut documents = previous.map(|previous| previous.carried(candidate.tree)).unwrap_or_default();
+        let mut documents = previous
+            .map(|previous| previous.carried(candidate.tree))
+            .unwrap_or_default();
         for (repo_path, bytes) in candidate.files {
             if Syntax::of_document(repo_path).is_none() {
                 continue;
             }
-            let Some(path) = published_path(candidate.prefix, repo_path) else { continue };
+            let Some(path) = published_path(candidate.prefix, repo_path) else {
+                continue;
+            };
             if candidate.tree.get(&path).is_none() || documents.contains_key(&path) {
                 continue;
             }
@@ -44,14 +48,22 @@ impl Snapshot {
                 documents.insert(path, Arc::new(document));
             }
         }
-        let policy = candidate.files.get(POLICY_PATH).map(|bytes| Policy::read(bytes).0).unwrap_or_default();
+        let policy = candidate
+            .files
+            .get(POLICY_PATH)
+            .map(|bytes| Policy::read(bytes).0)
+            .unwrap_or_default();
         let mut loaded: BTreeMap<&str, Option<Arc<Schema>>> = BTreeMap::new();
         let mut schemas = BTreeMap::new();
         for document in &policy.documents {
-            let Some(path) = published_path(candidate.prefix, &document.path) else { continue };
+            let Some(path) = published_path(candidate.prefix, &document.path) else {
+                continue;
+            };
             let schema = loaded.entry(&document.schema).or_insert_with(|| {
                 let there = candidate.files.contains_key(&document.schema);
-                there.then(|| Schema::load(&document.schema, candidate.files).ok().map(Arc::new)).flatten()
+                there
+                    .then(|| Schema::load(&document.schema, candidate.files).ok().map(Arc::new))
+                    .flatten()
             });
             schemas.extend(schema.clone().map(|schema| (path, schema)));
         }
@@ -89,7 +101,10 @@ impl Snapshot {
     /// Its files and documents, as [`Reads`](crate::reads::Reads) wants them.
     #[must_use]
     pub fn published(&self) -> Published<'_> {
-        Published { tree: &self.tree, documents: &self.documents }
+        Published {
+            tree: &self.tree,
+            documents: &self.documents,
+        }
     }
 
     pub(super) fn document(&self, path: &TreePath) -> Option<&Document> {
@@ -103,8 +118,15 @@ impl Snapshot {
 
     /// Who must restart when this key has, or had, this value: what schema and policy say.
     pub(super) fn restarts(&self, path: &TreePath, key: &KeyPath, value: Option<&Value>) -> Vec<Restart> {
-        let mut found = self.schemas.get(path).map(|schema| schema.restarts(key, value)).unwrap_or_default();
-        let named = self.effects.iter().filter(|effect| effect.keys.iter().any(|pattern| pattern.meets(key)));
+        let mut found = self
+            .schemas
+            .get(path)
+            .map(|schema| schema.restarts(key, value))
+            .unwrap_or_default();
+        let named = self
+            .effects
+            .iter()
+            .filter(|effect| effect.keys.iter().any(|pattern| pattern.meets(key)));
         found.extend(named.map(|effect| effect.restart.clone()));
         found
     }

@@ -36,7 +36,11 @@ fn changes(out: &mut String, plan: &Plan) {
     paths.sort_unstable();
     paths.dedup();
     for path in paths {
-        let kind = plan.files.iter().find(|file| file.path == *path).map(|file| file.kind);
+        let kind = plan
+            .files
+            .iter()
+            .find(|file| file.path == *path)
+            .map(|file| file.kind);
         let word = match kind {
             None => "",
             Some(FileChangeKind::Added) => " (new)",
@@ -44,13 +48,21 @@ fn changes(out: &mut String, plan: &Plan) {
             Some(FileChangeKind::Modified) => " (modified)",
             Some(FileChangeKind::Layout) => " (comments or layout alone)",
         };
-        let keys: Vec<_> = plan.changes.iter().filter(|change| change.path == *path).collect();
+        let keys: Vec<_> = plan
+            .changes
+            .iter()
+            .filter(|change| change.path == *path)
+            .collect();
         if kind.is_some() && keys.len() > LISTED {
             line(out, &format!("\n  {path}{word}, {} keys", keys.len()));
             continue;
         }
         line(out, &format!("\n  {path}{word}"));
-        let width = keys.iter().map(|change| change.key.to_string().chars().count()).max().unwrap_or(0);
+        let width = keys
+            .iter()
+            .map(|change| change.key.to_string().chars().count())
+            .max()
+            .unwrap_or(0);
         for change in keys {
             line(out, &format!("    {}", key(change, width)));
         }
@@ -58,7 +70,11 @@ fn changes(out: &mut String, plan: &Plan) {
 }
 
 fn key(change: &KeyChange, width: usize) -> String {
-    let unit = change.unit.as_ref().map(|unit| format!(" {unit}")).unwrap_or_default();
+    let unit = change
+        .unit
+        .as_ref()
+        .map(|unit| format!(" {unit}"))
+        .unwrap_or_default();
     let absent = || match &change.default {
         Some(default) => format!("absent (default {})", literal(default)),
         None => "absent".to_owned(),
@@ -70,7 +86,11 @@ fn key(change: &KeyChange, width: usize) -> String {
         (Some(_), Some(_)) => '~',
     };
     let name = change.key.to_string();
-    format!("{sign} {name:width$}  {} -> {}{unit}", value(&change.old), value(&change.new))
+    format!(
+        "{sign} {name:width$}  {} -> {}{unit}",
+        value(&change.old),
+        value(&change.new)
+    )
 }
 
 fn services(out: &mut String, plan: &Plan) {
@@ -79,7 +99,12 @@ fn services(out: &mut String, plan: &Plan) {
         return;
     }
     line(out, "\nServices");
-    let width = plan.services.iter().map(|one| one.service.chars().count()).max().unwrap_or(0);
+    let width = plan
+        .services
+        .iter()
+        .map(|one| one.service.chars().count())
+        .max()
+        .unwrap_or(0);
     for ServicePlan { service, effect } in &plan.services {
         let effect = match effect {
             ServiceEffect::Unaffected => "unaffected".to_owned(),
@@ -97,8 +122,11 @@ fn undo(undo: &Undo) -> String {
         Undo::Release { services } => services,
     };
     let named = |wanted: fn(&ServiceEffect) -> bool| {
-        let names: Vec<_> =
-            services.iter().filter(|one| wanted(&one.effect)).map(|one| one.service.as_str()).collect();
+        let names: Vec<_> = services
+            .iter()
+            .filter(|one| wanted(&one.effect))
+            .map(|one| one.service.as_str())
+            .collect();
         names.join(", ")
     };
     let reload = named(|effect| matches!(effect, ServiceEffect::Reload));

@@ -22,14 +22,40 @@ struct Node<'s> {
 impl Schema {
     /// What a keyword says about the value at a path; the outermost subschema that has it decides.
     pub(crate) fn annotation(&self, path: &KeyPath, keyword: &str) -> Option<&Value> {
-        self.at(path).into_iter().find_map(|node| node.schema.get(keyword))
+        self.at(path)
+            .into_iter()
+            .find_map(|node| node.schema.get(keyword))
+    }
+
+    /// The values that the schema fixes for a path, in whichever variant.
+    pub(crate) fn options(&self, path: &KeyPath) -> Vec<&Value> {
+        let mut found: Vec<&Value> = Vec::new();
+        for node in self.at(path) {
+            let listed = node
+                .schema
+                .get("enum")
+                .and_then(Value::as_array)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            for value in listed.iter().chain(node.schema.get("const")) {
+                if !found.contains(&value) {
+                    found.push(value);
+                }
+            }
+        }
+        found
     }
 
     /// The keys that a table may have, as far as the schema names them.
     pub(crate) fn known_keys(&self, table: &KeyPath) -> BTreeSet<&str> {
         let nodes = self.at(table);
-        let tables = nodes.iter().filter_map(|node| node.schema.get("properties")?.as_object());
-        tables.flat_map(|properties| properties.keys().map(String::as_str)).collect()
+        let tables = nodes
+            .iter()
+            .filter_map(|node| node.schema.get("properties")?.as_object());
+        let allowed = tables
+            .flatten()
+            .filter(|(_, schema)| **schema != Value::Bool(false));
+        allowed.map(|(key, _)| key.as_str()).collect()
     }
 
     /// Who must restart when the value at a path changes from or to `value`.
@@ -52,8 +78,15 @@ impl Schema {
 
     fn restarts_inside(&self, nodes: &[Node<'_>], value: &Value, found: &mut Vec<Restart>) {
         let parts: Vec<_> = match value {
-            Value::Object(table) => table.iter().map(|(key, value)| (Part::Key(key.clone()), value)).collect(),
-            Value::Array(list) => list.iter().enumerate().map(|(at, value)| (Part::Index(at), value)).collect(),
+            Value::Object(table) => table
+                .iter()
+                .map(|(key, value)| (Part::Key(key.clone()), value))
+                .collect(),
+            Value::Array(list) => list
+                .iter()
+                .enumerate()
+                .map(|(at, value)| (Part::Index(at), value))
+                .collect(),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return,
         };
         for (part, value) in parts {
@@ -64,12 +97,19 @@ impl Schema {
     }
 
     fn at(&self, path: &KeyPath) -> Vec<Node<'_>> {
-        path.parts().iter().fold(self.expand(self.start()), |nodes, part| self.step(&nodes, part))
+        path.parts()
+            .iter()
+            .fold(self.expand(self.start()), |nodes, part| self.step(&nodes, part))
     }
 
     fn start(&self) -> Vec<Node<'_>> {
-        let root = self.files.get(&self.root).map(|file| Node { schema: file.value(), base: self.base.clone() });
-        root.into_iter().collect()
+        let root = self.registry.resolver(self.base.clone()).lookup("#").ok();
+        root.map(|root| Node {
+            schema: root.contents(),
+            base: self.base.clone(),
+        })
+        .into_iter()
+        .collect()
     }
 
     /// These subschemas and all that apply to the same value, in the order they are met.
@@ -90,7 +130,9 @@ impl Schema {
     }
 
     fn beside<'s>(&'s self, node: &Node<'s>) -> Vec<Node<'s>> {
-        let Value::Object(keywords) = node.schema else { return Vec::new() };
+        let Value::Object(keywords) = node.schema else {
+            return Vec::new();
+        };
         let mut found = Vec::new();
         for (keyword, value) in keywords {
             match (keyword.as_str(), value) {
@@ -99,15 +141,27 @@ impl Schema {
                     // What cannot be resolved was refused when the schema was loaded.
                     if let Ok(resolved) = resolved {
                         let base = resolved.resolver().base_uri().as_ref().clone();
-                        found.push(Node { schema: resolved.contents(), base });
+                        found.push(Node {
+                            schema: resolved.contents(),
+                            base,
+                        });
                     }
                 }
                 ("allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => {
-                    found.extend(schemas.iter().map(|schema| Node { schema, ..node.clone() }));
+                    found.extend(schemas.iter().map(|schema| Node {
+                        schema,
+                        ..node.clone()
+                    }));
                 }
-                ("if" | "then" | "else", schema) => found.push(Node { schema, ..node.clone() }),
+                ("if" | "then" | "else", schema) => found.push(Node {
+                    schema,
+                    ..node.clone()
+                }),
                 ("dependentSchemas", Value::Object(schemas)) => {
-                    found.extend(schemas.values().map(|schema| Node { schema, ..node.clone() }));
+                    found.extend(schemas.values().map(|schema| Node {
+                        schema,
+                        ..node.clone()
+                    }));
                 }
                 (_, _) => {}
             }
@@ -121,7 +175,10 @@ impl Schema {
         for node in nodes {
             let get = |keyword: &str| node.schema.get(keyword);
             let mut push = |schema: Option<&'s Value>| {
-                found.extend(schema.map(|schema| Node { schema, ..node.clone() }));
+                found.extend(schema.map(|schema| Node {
+                    schema,
+                    ..node.clone()
+                }));
             };
             match part {
                 Part::Key(key) => {
@@ -152,5 +209,9 @@ impl Schema {
 }
 
 fn collect(nodes: &[Node<'_>], found: &mut Vec<Restart>) {
-    found.extend(nodes.iter().filter_map(|node| Restart::from_schema(node.schema.get("x-lockstep-effect")?)));
+    found.extend(
+        nodes
+            .iter()
+            .filter_map(|node| Restart::from_schema(node.schema.get("x-lockstep-effect")?)),
+    );
 }

@@ -39,7 +39,10 @@ impl Restart {
         match value {
             Value::Bool(true) => Some(Self::All),
             Value::Array(services) => {
-                let services: Option<_> = services.iter().map(|name| name.as_str().map(str::to_owned)).collect();
+                let services: Option<_> = services
+                    .iter()
+                    .map(|name| name.as_str().map(str::to_owned))
+                    .collect();
                 services.map(Self::Services)
             }
             Value::Null | Value::Bool(false) | Value::Number(_) | Value::String(_) | Value::Object(_) => None,
@@ -80,11 +83,15 @@ impl KeyPattern {
     #[must_use]
     pub fn covers(&self, path: &KeyPath) -> bool {
         path.parts().len() >= self.0.len()
-            && self.0.iter().zip(path.parts()).all(|(step, part)| match (step, part) {
-                (Step::Any, _) => true,
-                (Step::Key(wanted), Part::Key(key)) => wanted == key,
-                (Step::Key(_), Part::Index(_)) => false,
-            })
+            && self
+                .0
+                .iter()
+                .zip(path.parts())
+                .all(|(step, part)| match (step, part) {
+                    (Step::Any, _) => true,
+                    (Step::Key(wanted), Part::Key(key)) => wanted == key,
+                    (Step::Key(_), Part::Index(_)) => false,
+                })
     }
 
     /// Whether a key is covered, or is a table or list that holds a covered one.
@@ -127,7 +134,13 @@ mod tests {
         assert_eq!(Restart::from_schema(&json!("restart")), Some(Restart::All));
         let orchestrator = Restart::from_schema(&json!({"restart": ["orchestrator"]})).unwrap();
         assert!(orchestrator.concerns("orchestrator") && !orchestrator.concerns("scanner"));
-        for wrong in [json!("reload"), json!({}), json!({"restart": [1]}), json!(true), json!(null)] {
+        for wrong in [
+            json!("reload"),
+            json!({}),
+            json!({"restart": [1]}),
+            json!(true),
+            json!(null),
+        ] {
             assert_eq!(Restart::from_schema(&wrong), None, "{wrong}");
         }
     }

@@ -15,8 +15,11 @@ use crate::validate::{Scope, published_documents, repo_path};
 #[must_use]
 pub fn needs(policy: &[u8]) -> Vec<String> {
     let (policy, _) = Policy::read(policy);
-    let mut paths: Vec<_> =
-        policy.documents.into_iter().flat_map(|document| [document.path, document.schema]).collect();
+    let mut paths: Vec<_> = policy
+        .documents
+        .into_iter()
+        .flat_map(|document| [document.path, document.schema])
+        .collect();
     paths.sort_unstable();
     paths.dedup();
     paths
@@ -44,7 +47,10 @@ pub fn gather<E>(
             sources.insert(POLICY_PATH.to_owned(), policy);
             wanted
         }
-        None => published_documents(tree, scope).iter().map(|path| repo_path(prefix, path)).collect(),
+        None => published_documents(tree, scope)
+            .iter()
+            .map(|path| repo_path(prefix, path))
+            .collect(),
     };
     let parts = reads.iter().flat_map(|reads| reads.documents(tree));
     wanted.extend(parts.map(|path: &TreePath| repo_path(prefix, path)));

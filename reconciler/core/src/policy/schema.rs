@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::effect::Restart;
 use crate::diagnostic::{Code, Diagnostic, Sources};
-use crate::document::{Document, KeyPath, Syntax};
+use crate::document::{Document, KeyPath, Part, Syntax};
 use crate::validate::mistakes;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -18,10 +18,9 @@ const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// A schema that is valid and complete, ready to judge documents.
 #[derive(Debug)]
 pub struct Schema {
-    pub(super) files: BTreeMap<String, Document>,
+    files: BTreeMap<String, Document>,
     pub(super) registry: Registry<'static>,
     pub(super) base: Uri<String>,
-    pub(super) root: String,
     validator: Validator,
 }
 
@@ -37,36 +36,38 @@ impl Schema {
             loading.file(&path, sources);
         }
         loading.check_references();
-        let Loading { files, ids, mistakes, .. } = loading;
-        if !mistakes.is_empty() {
-            return Err(mistakes);
+        if !loading.mistakes.is_empty() {
+            return Err(loading.mistakes);
         }
-        let whole = |message: String| vec![Diagnostic::error(Code::SchemaInvalid, root, message)];
-        let base = uri_of(root).map_err(|error| whole(error.to_string()))?;
-        let mut registry = Registry::new().draft(Draft::Draft202012);
-        for (path, file) in &files {
-            let value = without_id(file.value());
-            let uri = uri_of(path).map_err(|error| whole(error.to_string()))?;
-            registry = registry.add(uri.as_str(), value).map_err(|error| whole(error.to_string()))?;
-        }
-        for (id, path) in &ids {
-            if let Some(file) = files.get(path) {
-                let added = registry.add(id, without_id(file.value()));
-                registry = added.map_err(|error| whole(error.to_string()))?;
-            }
-        }
-        let registry = registry.prepare().map_err(|error| whole(error.to_string()))?;
-        let Some(file) = files.get(root) else {
-            return Err(whole("the schema is not in this revision".into()));
+        let whole = |error: &dyn std::fmt::Display| {
+            vec![Diagnostic::error(
+                Code::SchemaInvalid,
+                root,
+                format!("not a valid schema: {error}"),
+            )]
         };
+        let mut registry = Registry::new().draft(Draft::Draft202012);
+        for path in loading.files.keys() {
+            let uri = uri_of(path).map_err(|error| whole(&error))?;
+            registry = registry
+                .add(uri.as_str(), loading.addressed(path))
+                .map_err(|error| whole(&error))?;
+        }
+        let registry = registry.prepare().map_err(|error| whole(&error))?;
+        let base = uri_of(root).map_err(|error| whole(&error))?;
         let validator = jsonschema::options()
             .with_draft(Draft::Draft202012)
             .with_registry(&registry)
             .with_base_uri(base.as_str())
             .should_validate_formats(true)
-            .build(&without_id(file.value()))
-            .map_err(|error| vec![refused(&error, root, &files)])?;
-        Ok(Self { files, registry, base, root: root.to_owned(), validator })
+            .build(&loading.addressed(root))
+            .map_err(|error| refused(error, root, &loading.files))?;
+        Ok(Self {
+            files: loading.files,
+            registry,
+            base,
+            validator,
+        })
     }
 
     /// Everything that the schema finds wrong with a document.
@@ -88,7 +89,9 @@ impl Schema {
 /// A reference that leaves the repository is not among them; it is reported when the schema is loaded.
 #[must_use]
 pub fn references(path: &str, schema: &[u8]) -> Vec<String> {
-    let Ok(document) = Document::parse(path, schema, Syntax::Json) else { return Vec::new() };
+    let Ok(document) = Document::parse(path, schema, Syntax::Json) else {
+        return Vec::new();
+    };
     let mut found = BTreeSet::new();
     visit(document.value(), &KeyPath::root(), &mut |keyword, _, value| {
         if let (true, Some(reference)) = (is_reference(keyword), value.as_str()) {
@@ -123,19 +126,28 @@ impl Loading {
             Ok(document) => document,
             Err(mistakes) => return self.mistakes.extend(mistakes),
         };
-        if let Some(id) = document.value().get("$id").and_then(Value::as_str).filter(|id| id.contains(':')) {
-            self.ids.insert(id.trim_end_matches('#').to_owned(), path.to_owned());
+        if let Some(id) = document
+            .value()
+            .get("$id")
+            .and_then(Value::as_str)
+            .filter(|id| id.contains(':'))
+        {
+            self.ids
+                .insert(id.trim_end_matches('#').to_owned(), path.to_owned());
         }
         self.check_valid(path, &document);
         visit(document.value(), &KeyPath::root(), &mut |keyword, at, value| {
             if let (true, Some(reference)) = (is_reference(keyword), value.as_str()) {
-                self.wanted.extend(target(path, reference).ok().and_then(|(file, _)| file));
-                self.references.push((path.to_owned(), at.clone(), reference.to_owned()));
+                self.wanted
+                    .extend(target(path, reference).ok().and_then(|(file, _)| file));
+                self.references
+                    .push((path.to_owned(), at.clone(), reference.to_owned()));
             }
             if keyword == "x-lockstep-effect" && Restart::from_schema(value).is_none() {
                 let help = "it is \"restart\", or { \"restart\": [\"service\"] }";
                 let mistake = Diagnostic::error(Code::SchemaInvalid, path, "the effect is not known");
-                self.mistakes.push(mistake.at(document.value_span(at)).with_help(help));
+                self.mistakes
+                    .push(mistake.at(document.value_span(at)).with_help(help));
             }
         });
         self.files.insert(path.to_owned(), document);
@@ -148,32 +160,61 @@ impl Loading {
             let at = document.value_span(&KeyPath::root().key("$schema"));
             let message = format!("the schema is written for {draft}; only draft 2020-12 is known");
             let help = format!("write \"$schema\": \"{DRAFT}\" and move to the keywords of that draft");
-            self.mistakes.push(Diagnostic::error(Code::SchemaInvalid, path, message).at(at).with_help(help));
+            self.mistakes.push(
+                Diagnostic::error(Code::SchemaInvalid, path, message)
+                    .at(at)
+                    .with_help(help),
+            );
             return;
         }
         let validator = jsonschema::draft202012::meta::validator();
         let errors = validator.iter_errors(document.value());
-        self.mistakes.extend(mistakes::explain(errors, path, document, None).into_iter().map(|mut mistake| {
-            mistake.code = Code::SchemaInvalid;
-            mistake.message = format!("not a valid schema: {}", mistake.message);
-            mistake
-        }));
+        self.mistakes.extend(invalid(errors, path, document));
     }
 
     fn check_references(&mut self) {
-        for (path, at, reference) in std::mem::take(&mut self.references) {
-            let problem = match target(&path, &reference) {
+        let mut mistakes = Vec::new();
+        for (path, at, reference) in &self.references {
+            let problem = match target(path, reference) {
                 Err(problem) => Some(problem),
-                Ok((None, _)) => self.foreign(&reference),
+                Ok((None, _)) => self.foreign(reference),
                 Ok((Some(file), fragment)) => self.dangling(&file, &fragment),
             };
             let Some(problem) = problem else { continue };
-            let span = self.files.get(&path).map_or(0..0, |file| file.value_span(&at));
-            let mistake = Diagnostic::error(Code::SchemaReference, &path, problem).at(span);
-            self.mistakes.push(mistake.with_help(
+            let span = self.files.get(path).map_or(0..0, |file| file.value_span(at));
+            let mistake = Diagnostic::error(Code::SchemaReference, path, problem).at(span);
+            mistakes.push(mistake.with_help(
                 "nothing is fetched to judge a change: refer to a file of this repository by a relative path",
             ));
         }
+        self.mistakes.extend(mistakes);
+    }
+
+    /// A schema with paths for addresses: without its own `$id` at the top, and with references to the `$id`
+    /// of a file of the repository turned into references to that file.
+    fn addressed(&self, path: &str) -> Value {
+        let mut schema = self
+            .files
+            .get(path)
+            .map(|file| file.value().clone())
+            .unwrap_or_default();
+        if let Value::Object(keywords) = &mut schema {
+            keywords.shift_remove("$id");
+        }
+        for (_, at, reference) in self.references.iter().filter(|(file, ..)| file == path) {
+            let (address, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+            let Some(file) = self.ids.get(address) else {
+                continue;
+            };
+            let place = at.parts().iter().try_fold(&mut schema, |value, part| match part {
+                Part::Key(key) => value.get_mut(key),
+                Part::Index(index) => value.get_mut(index),
+            });
+            if let (Some(place), Ok(uri)) = (place, uri_of(file)) {
+                *place = Value::from(format!("{uri}#{fragment}"));
+            }
+        }
+        schema
     }
 
     fn foreign(&self, reference: &str) -> Option<String> {
@@ -219,16 +260,13 @@ fn uri_of(path: &str) -> Result<Uri<String>, jsonschema::ReferencingError> {
 
 /// The path of a file of the repository; none for a foreign address.
 fn path_of(uri: &Uri<String>) -> Option<String> {
-    (uri.scheme().as_str() == "repo").then(|| uri.path().decode().to_string_lossy().trim_start_matches('/').to_owned())
-}
-
-/// The schema without its own address at the top: it is addressed by its path.
-fn without_id(schema: &Value) -> Value {
-    let mut schema = schema.clone();
-    if let Value::Object(keywords) = &mut schema {
-        keywords.shift_remove("$id");
-    }
-    schema
+    (uri.scheme().as_str() == "repo").then(|| {
+        uri.path()
+            .decode()
+            .to_string_lossy()
+            .trim_start_matches('/')
+            .to_owned()
+    })
 }
 
 /// Calls `found` with each keyword of each subschema, its place and its value.
@@ -282,14 +320,33 @@ pub(crate) fn from_pointer(value: &Value, pointer: &str) -> KeyPath {
 }
 
 /// What the compiler of schemas refuses although the schema of schemas does not: a broken pattern.
-fn refused(error: &ValidationError<'_>, root: &str, files: &BTreeMap<String, Document>) -> Diagnostic {
-    let message = format!("not a valid schema: {error}");
+fn refused(error: ValidationError<'_>, root: &str, files: &BTreeMap<String, Document>) -> Vec<Diagnostic> {
+    // The compiler names the place within the file that is being compiled, as if it were the instance.
     let place = error.absolute_keyword_location().and_then(|location| {
-        let (file, pointer) = location.as_str().split_once('#')?;
-        let path = path_of(&Uri::parse(file.to_owned()).ok()?)?;
-        Some((path, pointer.to_owned()))
+        let file = location.as_str().split('#').next()?;
+        path_of(&Uri::parse(file.to_owned()).ok()?)
     });
-    let (path, pointer) = place.unwrap_or_else(|| (root.to_owned(), error.schema_path().as_str().to_owned()));
-    let span = files.get(&path).map(|file| file.value_span(&from_pointer(file.value(), &pointer)));
-    Diagnostic { span, ..Diagnostic::error(Code::SchemaInvalid, &path, message) }
+    let path = place.unwrap_or_else(|| root.to_owned());
+    match files.get(&path) {
+        Some(document) => invalid(std::iter::once(error), &path, document),
+        None => vec![Diagnostic::error(
+            Code::SchemaInvalid,
+            root,
+            format!("not a valid schema: {error}"),
+        )],
+    }
+}
+
+/// What is wrong with a schema, judged as a document.
+fn invalid<'e>(
+    errors: impl Iterator<Item = ValidationError<'e>>,
+    path: &str,
+    document: &Document,
+) -> Vec<Diagnostic> {
+    let mut mistakes = mistakes::explain(errors, path, document, None);
+    for mistake in &mut mistakes {
+        mistake.code = Code::SchemaInvalid;
+        mistake.message = format!("not a valid schema: {}", mistake.message);
+    }
+    mistakes
 }

@@ -59,14 +59,24 @@ pub(super) fn check(
         }
     }
 
-    let folder = if candidate.prefix.is_empty() { "." } else { candidate.prefix };
+    let folder = if candidate.prefix.is_empty() {
+        "."
+    } else {
+        candidate.prefix
+    };
     let files = candidate.tree.len() as u64;
     if files > limits.files {
-        let message = format!("{files} files are published; at most {} are allowed", limits.files);
+        let message = format!(
+            "{files} files are published; at most {} are allowed",
+            limits.files
+        );
         let help = advice(own.files, limits.files, "files");
         diagnostics.push(Diagnostic::error(Code::FileCount, folder, message).with_help(help));
     }
-    let total = candidate.tree.iter().fold(0_u64, |sum, (_, entry)| sum.saturating_add(entry.size));
+    let total = candidate
+        .tree
+        .iter()
+        .fold(0_u64, |sum, (_, entry)| sum.saturating_add(entry.size));
     if total > limits.total_bytes {
         let (total, limit) = (bytes(total), bytes(limits.total_bytes));
         let message = format!("the published files have {total} together; at most {limit} are allowed");

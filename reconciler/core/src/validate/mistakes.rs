@@ -19,7 +19,12 @@ pub(crate) fn explain<'e>(
     document: &Document,
     schema: Option<&Schema>,
 ) -> Vec<Diagnostic> {
-    let mut explaining = Explaining { path, document, schema, mistakes: Vec::new() };
+    let mut explaining = Explaining {
+        path,
+        document,
+        schema,
+        mistakes: Vec::new(),
+    };
     for error in errors {
         explaining.one(&error);
     }
@@ -41,23 +46,47 @@ struct Mistake {
 
 impl Explaining<'_> {
     fn finish(self) -> Vec<Diagnostic> {
-        // A misspelt key is one mistake, not an unknown key and a missing one.
-        let meant: BTreeSet<_> = self.mistakes.iter().filter_map(|mistake| mistake.meant.clone()).collect();
+        // A misspelt key is one mistake, not an unknown key and a missing one; a text where a number belongs
+        // is one, not also out of range; an empty one is one, not also of the wrong form.
+        let meant: BTreeSet<_> = self
+            .mistakes
+            .iter()
+            .filter_map(|mistake| mistake.meant.clone())
+            .collect();
+        let keys = |code: Code| -> BTreeSet<_> {
+            let found = self
+                .mistakes
+                .iter()
+                .filter(|mistake| mistake.diagnostic.code == code);
+            found
+                .filter_map(|mistake| mistake.diagnostic.key.clone())
+                .collect()
+        };
+        let (mistyped, missized) = (keys(Code::WrongType), keys(Code::WrongSize));
+        let follows = |it: &Diagnostic| {
+            let Some(key) = &it.key else { return false };
+            match it.code {
+                Code::MissingKey => meant.contains(key),
+                Code::WrongType => false,
+                Code::WrongForm => mistyped.contains(key) || missized.contains(key),
+                _ => mistyped.contains(key),
+            }
+        };
         let mut seen = BTreeSet::new();
-        self.mistakes
-            .into_iter()
-            .map(|mistake| mistake.diagnostic)
-            .filter(|it| {
-                let misspelt =
-                    it.code == Code::MissingKey && it.key.as_ref().is_some_and(|key| meant.contains(key));
-                !misspelt && seen.insert((it.code, it.key.clone(), it.message.clone()))
-            })
+        let distinct = |it: &Diagnostic| (it.code, it.key.clone(), it.message.clone());
+        let mistakes = self.mistakes.into_iter().map(|mistake| mistake.diagnostic);
+        mistakes
+            .filter(|it| !follows(it) && seen.insert(distinct(it)))
             .collect()
     }
 
     fn one(&mut self, error: &ValidationError<'_>) {
         let at = from_pointer(self.document.value(), error.instance_path().as_str());
-        let name = if at.is_root() { "the document".to_owned() } else { format!("`{}`", at.name()) };
+        let name = if at.is_root() {
+            "the document".to_owned()
+        } else {
+            format!("`{}`", at.name())
+        };
         let value = error.instance().as_ref();
         let must = |what: String| format!("{name} must {what}, not {}", found(value));
         match error.kind() {
@@ -75,7 +104,9 @@ impl Explaining<'_> {
                 let options = options.as_array().cloned().unwrap_or_default();
                 self.not_allowed(error, &at, &options);
             }
-            Kind::Constant { expected_value } => self.not_allowed(error, &at, &[expected_value.as_ref().clone()]),
+            Kind::Constant { expected_value } => {
+                self.not_allowed(error, &at, &[expected_value.as_ref().clone()])
+            }
             Kind::Minimum { .. }
             | Kind::Maximum { .. }
             | Kind::ExclusiveMinimum { .. }
@@ -101,12 +132,16 @@ impl Explaining<'_> {
             }
             Kind::AnyOf { context } | Kind::OneOfNotValid { context } => self.variants(error, &at, context),
             Kind::OneOfMultipleValid { .. } => {
-                let message = format!("{name} fits more than one of several variants that exclude each other");
+                let message =
+                    format!("{name} fits more than one of several variants that exclude each other");
                 self.value(error, &at, Code::NoVariant, message, None);
             }
             Kind::UniqueItems => self.repeated(error, &at, value),
             Kind::PropertyNames { error: inner } => {
-                let key = inner.instance().as_str().map_or_else(|| at.clone(), |key| at.key(key));
+                let key = inner
+                    .instance()
+                    .as_str()
+                    .map_or_else(|| at.clone(), |key| at.key(key));
                 let message = format!("the name of `{}` is not allowed: {inner}", key.name());
                 let span = self.document.key_span(&key);
                 self.push(error, Code::SchemaRule, key, span, message, None);
@@ -114,7 +149,14 @@ impl Explaining<'_> {
             Kind::FalseSchema => {
                 let message = format!("{name} is not allowed here");
                 let span = self.document.key_span(&at);
-                self.push(error, Code::UnknownKey, at, span, message, Some("remove it".into()));
+                self.push(
+                    error,
+                    Code::UnknownKey,
+                    at,
+                    span,
+                    message,
+                    Some("remove it".into()),
+                );
             }
             Kind::BacktrackLimitExceeded { .. }
             | Kind::RegexEngineFailure { .. }
@@ -126,26 +168,42 @@ impl Explaining<'_> {
             | Kind::Not { .. }
             | Kind::UnevaluatedItems { .. }
             | Kind::Referencing(_) => {
-                let message = format!("{name} breaks a rule of the schema (`{}`)", error.kind().keyword());
+                let message = format!(
+                    "{name} breaks a rule of the schema (`{}`)",
+                    error.kind().keyword()
+                );
                 self.value(error, &at, Code::SchemaRule, message, None);
             }
         }
     }
 
     fn unknown(&mut self, error: &ValidationError<'_>, table: &KeyPath, key: &str) {
-        let known = self.schema.map(|schema| schema.known_keys(table)).unwrap_or_default();
-        let present = |known: &&str| self.document.get(&table.key(known)).is_none();
-        let meant = nearest(key, known.iter().copied().filter(present));
+        let known = self
+            .schema
+            .map(|schema| schema.known_keys(table))
+            .unwrap_or_default();
+        // One that is there already was not meant, unless it may be repeated.
+        let open = |known: &&str| self.document.get(&table.key(known)).is_none_or(Value::is_array);
+        let meant = nearest(key, known.iter().copied().filter(open));
         let help = match meant {
             Some(meant) => Some(format!("did you mean `{meant}`?")),
             None if known.is_empty() => Some("remove it".to_owned()),
-            None if known.len() <= 12 => {
-                Some(format!("known here: {}", known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")))
-            }
+            None if known.len() <= 12 => Some(format!(
+                "known here: {}",
+                known
+                    .iter()
+                    .map(|key| format!("`{key}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )),
             None => None,
         };
         let at = table.key(key);
-        let place = if table.is_root() { String::new() } else { format!(" in `{table}`") };
+        let place = if table.is_root() {
+            String::new()
+        } else {
+            format!(" in `{table}`")
+        };
         let span = self.document.key_span(&at);
         let message = format!("unknown key `{}`{place}", at.name());
         let meant = meant.map(|meant| table.key(meant));
@@ -158,13 +216,27 @@ impl Explaining<'_> {
     fn missing(&mut self, error: &ValidationError<'_>, table: &KeyPath, property: &Value) {
         let Some(key) = property.as_str() else { return };
         let at = table.key(key);
-        let place = if table.is_root() { String::new() } else { format!(" in `{table}`") };
+        let place = if table.is_root() {
+            String::new()
+        } else {
+            format!(" in `{table}`")
+        };
         let message = format!("missing key `{}`{place}", at.name());
         let annotation = |keyword| self.schema.and_then(|schema| schema.annotation(&at, keyword));
         let example = annotation("default").or_else(|| annotation("examples")?.get(0));
-        let add = match example {
-            Some(example) => format!("add `{} = {}`", at.name(), literal(example)),
-            None => format!("add `{} = …`", at.name()),
+        let options = self.schema.map(|schema| schema.options(&at)).unwrap_or_default();
+        let name = at.name();
+        let add = match (example, annotation("type").and_then(Value::as_str)) {
+            (Some(example), _) => format!("add `{name} = {}`", literal(example)),
+            (None, Some("object")) => format!("add a table `[{at}]`"),
+            (None, _) if !options.is_empty() => {
+                let options = or(options
+                    .iter()
+                    .take(20)
+                    .map(|option| format!("`{}`", literal(option))));
+                format!("add `{name} = …` with {options}")
+            }
+            (None, _) => format!("add `{name} = …`"),
         };
         let help = match self.description(&at) {
             Some(about) => format!("{add}: {about}"),
@@ -176,15 +248,29 @@ impl Explaining<'_> {
 
     fn not_allowed(&mut self, error: &ValidationError<'_>, at: &KeyPath, options: &[Value]) {
         let value = self.document.get(at).cloned().unwrap_or_default();
-        let listed = or(options.iter().take(20).map(|option| format!("`{}`", literal(option))));
-        let meant = value.as_str().and_then(|typed| nearest(typed, options.iter().filter_map(Value::as_str)));
+        let listed = or(options
+            .iter()
+            .take(20)
+            .map(|option| format!("`{}`", literal(option))));
+        let meant = value
+            .as_str()
+            .and_then(|typed| nearest(typed, options.iter().filter_map(Value::as_str)));
         let help = meant.map(|meant| format!("did you mean `{}`?", literal(&Value::from(meant))));
-        let name = if at.is_root() { "the document".to_owned() } else { format!("`{}`", at.name()) };
+        let name = if at.is_root() {
+            "the document".to_owned()
+        } else {
+            format!("`{}`", at.name())
+        };
         let message = format!("{name} must be {listed}, not {}", found(&value));
         self.value(error, at, Code::NotAllowed, message, help);
     }
 
-    fn variants(&mut self, error: &ValidationError<'_>, at: &KeyPath, branches: &[Vec<ValidationError<'static>>]) {
+    fn variants(
+        &mut self,
+        error: &ValidationError<'_>,
+        at: &KeyPath,
+        branches: &[Vec<ValidationError<'static>>],
+    ) {
         match variants::decide(branches, error.instance_path().as_str()) {
             Verdict::Branch(branch) => match branches.get(branch) {
                 Some(errors) if !errors.is_empty() => errors.iter().for_each(|error| self.one(error)),
@@ -218,7 +304,11 @@ impl Explaining<'_> {
             (_, "entry") => "entries".to_owned(),
             (_, unit) => format!("{unit}s"),
         };
-        let name = if at.is_root() { "the document".to_owned() } else { format!("`{}`", at.name()) };
+        let name = if at.is_root() {
+            "the document".to_owned()
+        } else {
+            format!("`{}`", at.name())
+        };
         let message = format!("{name} must have {bound} {limit} {units}, not {has}");
         self.value(error, at, Code::WrongSize, message, None);
     }
@@ -229,19 +319,35 @@ impl Explaining<'_> {
         let entry = again.map_or_else(|| at.clone(), |i| at.index(i));
         let what = again.map(|i| literal(&entries[i])).unwrap_or_default();
         let message = format!("`{}` holds {what} twice", at.name());
-        self.value(error, &entry, Code::Repeated, message, Some("remove one of the two".into()));
+        self.value(
+            error,
+            &entry,
+            Code::Repeated,
+            message,
+            Some("remove one of the two".into()),
+        );
     }
 
     /// "from 0 to 100", "at most 50 requests/s", "more than 0": both bounds of the subschema, with its unit.
     fn bounds(&self, error: &ValidationError<'_>, at: &KeyPath) -> String {
-        let keyword = error.absolute_keyword_location().and_then(|location| self.schema?.keyword(location));
+        let keyword = error
+            .absolute_keyword_location()
+            .and_then(|location| self.schema?.keyword(location));
         let node = keyword.and_then(|(_, file, keyword)| file.get(&keyword.parent()?));
         let bound = |name: &str| node.and_then(|node| node.get(name));
         let unit = bound("x-unit").or_else(|| self.schema?.annotation(at, "x-unit"));
-        let unit = unit.and_then(Value::as_str).map(|unit| format!(" {unit}")).unwrap_or_default();
+        let unit = unit
+            .and_then(Value::as_str)
+            .map(|unit| format!(" {unit}"))
+            .unwrap_or_default();
         let bounds = match error.kind() {
             Kind::MultipleOf { multiple_of } => return format!("a multiple of {multiple_of}{unit}"),
-            _ => (bound("minimum"), bound("exclusiveMinimum"), bound("maximum"), bound("exclusiveMaximum")),
+            _ => (
+                bound("minimum"),
+                bound("exclusiveMinimum"),
+                bound("maximum"),
+                bound("exclusiveMaximum"),
+            ),
         };
         match bounds {
             (Some(least), None, Some(most), None) => format!("from {least} to {most}{unit}"),
@@ -253,9 +359,16 @@ impl Explaining<'_> {
                 _ => "within its bounds".into(),
             },
             (least, above, most, below) => {
-                let words = [("at least", least), ("more than", above), ("at most", most), ("less than", below)];
-                let words: Vec<_> =
-                    words.into_iter().filter_map(|(word, bound)| Some(format!("{word} {}", bound?))).collect();
+                let words = [
+                    ("at least", least),
+                    ("more than", above),
+                    ("at most", most),
+                    ("less than", below),
+                ];
+                let words: Vec<_> = words
+                    .into_iter()
+                    .filter_map(|(word, bound)| Some(format!("{word} {}", bound?)))
+                    .collect();
                 format!("{}{unit}", words.join(" and "))
             }
         }
@@ -272,7 +385,11 @@ impl Explaining<'_> {
     ) {
         let help = help.or_else(|| Some(format!("`{}`: {}", at.name(), self.description(at)?)));
         let table = matches!(self.document.get(at), Some(Value::Object(_)));
-        let span = if table { self.document.header_span(at) } else { self.document.value_span(at) };
+        let span = if table {
+            self.document.header_span(at)
+        } else {
+            self.document.value_span(at)
+        };
         self.push(error, code, at.clone(), span, message, help);
     }
 
@@ -293,7 +410,9 @@ impl Explaining<'_> {
         message: String,
         help: Option<String>,
     ) {
-        let keyword = error.absolute_keyword_location().and_then(|location| self.schema?.keyword(location));
+        let keyword = error
+            .absolute_keyword_location()
+            .and_then(|location| self.schema?.keyword(location));
         let related = keyword.map(|(path, file, keyword)| Related {
             path: path.to_owned(),
             span: file.key_span(&keyword),
@@ -301,7 +420,14 @@ impl Explaining<'_> {
         });
         let related = related.into_iter().collect();
         let diagnostic = Diagnostic::error(code, self.path, message).at(span).about(key);
-        self.mistakes.push(Mistake { diagnostic: Diagnostic { help, related, ..diagnostic }, meant: None });
+        self.mistakes.push(Mistake {
+            diagnostic: Diagnostic {
+                help,
+                related,
+                ..diagnostic
+            },
+            meant: None,
+        });
     }
 }
 

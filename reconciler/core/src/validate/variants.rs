@@ -20,7 +20,9 @@ pub(super) enum Verdict {
 /// Decides from each variant's own errors. `at` is the value's pointer.
 pub(super) fn decide(branches: &[Vec<ValidationError<'_>>], at: &str) -> Verdict {
     // A variant of another type was not meant, unless all are.
-    let mut open: Vec<usize> = (0..branches.len()).filter(|i| !wrong_type(&branches[*i], at)).collect();
+    let mut open: Vec<usize> = (0..branches.len())
+        .filter(|i| !wrong_type(&branches[*i], at))
+        .collect();
     if open.is_empty() {
         open = (0..branches.len()).collect();
     }
@@ -28,7 +30,11 @@ pub(super) fn decide(branches: &[Vec<ValidationError<'_>>], at: &str) -> Verdict
         return wanted;
     }
     if let Some(pointer) = discriminator(branches, &open, at) {
-        let fits: Vec<_> = open.iter().copied().filter(|i| !rejects(&branches[*i], &pointer)).collect();
+        let fits: Vec<_> = open
+            .iter()
+            .copied()
+            .filter(|i| !rejects(&branches[*i], &pointer))
+            .collect();
         if !fits.is_empty() {
             open = fits;
         } else if let Some(options) = options(branches, &open, &pointer) {
@@ -45,7 +51,9 @@ fn wanted(branches: &[Vec<ValidationError<'_>>], at: &str) -> Option<Verdict> {
     for branch in branches {
         let error = branch.iter().find(|error| error.instance_path().as_str() == at)?;
         match error.kind() {
-            ValidationErrorKind::Type { kind: TypeKind::Single(JsonType::Null) } => {}
+            ValidationErrorKind::Type {
+                kind: TypeKind::Single(JsonType::Null),
+            } => {}
             ValidationErrorKind::Type { kind } => words.push(words::of_types(kind)),
             _ => {
                 let fixed = fixed(error)?;
@@ -62,11 +70,18 @@ fn wanted(branches: &[Vec<ValidationError<'_>>], at: &str) -> Option<Verdict> {
 fn discriminator(branches: &[Vec<ValidationError<'_>>], open: &[usize], at: &str) -> Option<String> {
     let below = |error: &&ValidationError<'_>| {
         let pointer = error.instance_path().as_str();
-        pointer.strip_prefix(at).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| !rest.contains('/'))
+        pointer
+            .strip_prefix(at)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .is_some_and(|rest| !rest.contains('/'))
     };
     let mut counts: Vec<(String, usize)> = Vec::new();
     for branch in open {
-        for error in branches[*branch].iter().filter(below).filter(|error| fixed(error).is_some()) {
+        for error in branches[*branch]
+            .iter()
+            .filter(below)
+            .filter(|error| fixed(error).is_some())
+        {
             let pointer = error.instance_path().as_str();
             match counts.iter_mut().find(|(known, _)| known == pointer) {
                 Some((_, count)) => *count += 1,
@@ -80,13 +95,17 @@ fn discriminator(branches: &[Vec<ValidationError<'_>>], open: &[usize], at: &str
 }
 
 fn rejects(branch: &[ValidationError<'_>], pointer: &str) -> bool {
-    branch.iter().any(|error| error.instance_path().as_str() == pointer && fixed(error).is_some())
+    branch
+        .iter()
+        .any(|error| error.instance_path().as_str() == pointer && fixed(error).is_some())
 }
 
 fn options(branches: &[Vec<ValidationError<'_>>], open: &[usize], pointer: &str) -> Option<Vec<Value>> {
     let mut options = Vec::new();
     for branch in open {
-        let error = branches[*branch].iter().find(|error| error.instance_path().as_str() == pointer)?;
+        let error = branches[*branch]
+            .iter()
+            .find(|error| error.instance_path().as_str() == pointer)?;
         options.extend(fixed(error)?);
     }
     Some(options)

@@ -22,7 +22,10 @@ pub(super) fn of_types(kind: &TypeKind) -> String {
     match kind {
         TypeKind::Single(one) => of_type(*one).to_owned(),
         TypeKind::Multiple(types) => {
-            let words = types.iter().filter(|kind| !matches!(kind, JsonType::Null)).map(of_type);
+            let words = types
+                .iter()
+                .filter(|kind| !matches!(kind, JsonType::Null))
+                .map(of_type);
             or(words.map(str::to_owned))
         }
     }
@@ -59,9 +62,15 @@ pub(crate) fn literal(value: &Value) -> String {
         Value::Object(table) => {
             let pairs: Vec<_> = table
                 .iter()
-                .map(|(key, value)| format!("{} = {}", toml_edit::Key::new(key).display_repr(), literal(value)))
+                .map(|(key, value)| {
+                    format!("{} = {}", toml_edit::Key::new(key).display_repr(), literal(value))
+                })
                 .collect();
-            if pairs.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", pairs.join(", ")) }
+            if pairs.is_empty() {
+                "{}".to_owned()
+            } else {
+                format!("{{ {} }}", pairs.join(", "))
+            }
         }
     };
     if text.chars().count() > LONGEST {
@@ -110,7 +119,10 @@ mod tests {
 
     #[test]
     fn a_value_reads_as_toml_and_is_cut_when_long() {
-        assert_eq!(literal(&serde_json::json!({"a b": [1, "x"], "c": 0.5})), "{ \"a b\" = [1, \"x\"], c = 0.5 }");
+        assert_eq!(
+            literal(&serde_json::json!({"a b": [1, "x"], "c": 0.5})),
+            "{ \"a b\" = [1, \"x\"], c = 0.5 }"
+        );
         assert_eq!(literal(&Value::from("x".repeat(200))).chars().count(), 60);
     }
 

@@ -1,0 +1,117 @@
+//! What people see: one file a case below `diagnostics/`, the expected text beside it.
+//!
+//! `NAME.toml` is judged by `schema.json`; `policy-NAME.toml` is a policy over a document that is right;
+//! `schema-NAME.json` is a schema for it. `BLESS=1` writes what is missing or differs: read it, then commit it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::disallowed_methods, reason = "the cases are files")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use common::Repo;
+use lockstep_core::diagnostic::{self, Code, Style};
+use lockstep_core::validate::{Scope, validate};
+
+const POLICY: &str = r#"version = 1
+
+[[document]]
+path = "config/config.toml"
+schema = ".lockstep/schema/trading.json"
+"#;
+
+const RIGHT: &str = r#"[trading]
+mode = "PAPER"
+max_positions = 5
+
+[universe]
+"#;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/diagnostics")
+}
+
+fn cases() -> BTreeSet<String> {
+    let names = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    names
+        .map(|name| name.into_string().unwrap())
+        .filter(|name| name != "schema.json")
+        .collect()
+}
+
+fn judged(name: &str) -> Repo {
+    let case = std::fs::read(folder().join(name)).unwrap();
+    let schema = std::fs::read(folder().join("schema.json")).unwrap();
+    let mut repo = Repo::new("config");
+    let mut add = |path: &str, standard: &[u8], own: bool| {
+        repo.add(path, if own { &case } else { standard });
+    };
+    let (policy, schema_case) = (name.starts_with("policy-"), name.starts_with("schema-"));
+    add(".lockstep/policy.toml", POLICY.as_bytes(), policy);
+    add(".lockstep/schema/trading.json", &schema, schema_case);
+    add("config/config.toml", RIGHT.as_bytes(), !policy && !schema_case);
+    repo
+}
+
+#[test]
+fn each_case_reads_as_expected() {
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut wrong = Vec::new();
+    // Those of whole revisions are shown in `validation.rs`.
+    let mut shown = BTreeSet::from([
+        Code::NotUtf8,
+        Code::NotLoaded,
+        Code::FileSize,
+        Code::FileCount,
+        Code::TotalSize,
+    ]);
+    for name in cases().iter().filter(|name| !name.ends_with(".txt")) {
+        let repo = judged(name);
+        let report = validate(&repo.candidate(), None, Scope::All);
+        let text = diagnostic::text(
+            &report,
+            &repo.files,
+            Style {
+                color: false,
+                width: 100,
+            },
+        );
+        let json = diagnostic::json(&report, &repo.files);
+        for (entry, diagnostic) in json.as_array().unwrap().iter().zip(report.diagnostics()) {
+            assert_eq!(
+                entry["line"].is_u64(),
+                diagnostic.span.is_some(),
+                "{name}: {diagnostic:?}"
+            );
+        }
+        let expected = folder().join(name).with_extension("txt");
+        let before = std::fs::read_to_string(&expected).ok();
+        if before.as_ref() != Some(&text) {
+            if bless {
+                std::fs::write(&expected, &text).unwrap();
+            }
+            wrong.push(format!(
+                "--- {name}\n{}\n+++ now\n{text}",
+                before.unwrap_or("nothing expected".into())
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let missing: Vec<_> = Code::ALL.iter().filter(|code| !shown.contains(code)).collect();
+    assert!(missing.is_empty(), "no case shows {missing:?}");
+}
+
+#[test]
+fn each_expectation_has_its_case() {
+    let cases = cases();
+    let with = |name: &str, end: &str| cases.contains(&name.replace(".txt", end));
+    let orphans: Vec<_> = cases
+        .iter()
+        .filter(|name| name.ends_with(".txt") && !with(name, ".toml") && !with(name, ".json"))
+        .collect();
+    assert!(orphans.is_empty(), "{orphans:?}");
+}
