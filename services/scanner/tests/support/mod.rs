@@ -203,6 +203,13 @@ impl Process {
         })
     }
 
+    /// The rest of each line so far that contains this.
+    pub(crate) fn all_with(&self, part: &str) -> Vec<String> {
+        let lines = self.lines.lock().unwrap();
+        let rests = lines.iter().filter_map(|line| line.split_once(part));
+        rests.map(|(_, rest)| rest.to_owned()).collect()
+    }
+
     /// How many lines contain this so far.
     pub(crate) fn count(&self, part: &str) -> usize {
         self.lines

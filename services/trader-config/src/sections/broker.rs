@@ -28,7 +28,8 @@ pub struct Ibkr {
     #[schemars(title = "Account")]
     pub account: String,
     /// How long to wait for the broker's answer, when connecting and for each request.
-    #[schemars(title = "Time-out", range(min = 1, max = 300), extend("x-unit" = "s"))]
+    // At least 5 s: well above the longest pause of a service, or a heartbeat under way would end the session.
+    #[schemars(title = "Time-out", range(min = 5, max = 300), extend("x-unit" = "s"))]
     pub timeout: u32,
     /// Connect again, with growing delays, when the session is lost.
     #[schemars(title = "Reconnect")]

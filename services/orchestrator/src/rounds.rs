@@ -1,0 +1,155 @@
+//! The rounds: the scanner is asked on a schedule, what it finds is sized, what is decided is written down.
+//!
+//! A scanner that is away is no fault of ours: the next round asks again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_client::Client;
+use scanner_api::{ScanRequest, ScanResponse, ScannerClient};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tonic::transport::{Channel, Endpoint};
+use trader_config::ScannerAddress;
+
+use crate::config::Config;
+use crate::hours::hours;
+use crate::session::Up;
+use crate::sizing::{Decision, Verdict, decide};
+
+/// How long a scan may take, the connection included.
+const SCAN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Goes round for ever, every so often and whenever the configuration changed.
+pub(crate) async fn run(
+    config: &Client<Config>,
+    session: watch::Receiver<Option<Arc<Up>>>,
+    mut changes: watch::Receiver<u64>,
+    every: Duration,
+) -> String {
+    let mut scanner = Scanner::default();
+    let mut journal = Journal::default();
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            // It is time.
+            () = sleep_until(next) => {}
+            // What changed shows at once, not a period later.
+            closed = changes.changed() => if closed.is_err() { return "nobody configures any more".to_owned() },
+        }
+        next = Instant::now() + every;
+        let address = config.current().view.scanner.clone();
+        match scanner.scan(&address).await {
+            Ok(found) => {
+                // One value for the whole round, taken after the waiting.
+                let config = config.current();
+                let up = session.borrow().clone();
+                journal.round(&config, up.as_deref(), &found);
+            }
+            Err(reason) => journal.away(&address, &reason),
+        }
+    }
+}
+
+/// The connection to the scanner, made when first needed and anew when its address changes.
+#[derive(Default)]
+struct Scanner(Option<(ScannerAddress, ScannerClient<Channel>)>);
+
+impl Scanner {
+    async fn scan(&mut self, address: &ScannerAddress) -> Result<ScanResponse, String> {
+        if self.0.as_ref().is_none_or(|(known, _)| known != address) {
+            let ScannerAddress { host, port } = address;
+            let endpoint = Endpoint::from_shared(format!("http://{host}:{port}"))
+                .map_err(|error| format!("scanner.host is no host: {error}"))?;
+            // The channel connects when it is used, again after each failure.
+            let channel = endpoint
+                .connect_timeout(SCAN_LIMIT)
+                .timeout(SCAN_LIMIT)
+                .connect_lazy();
+            self.0 = Some((address.clone(), ScannerClient::new(channel)));
+        }
+        let Some((_, client)) = &mut self.0 else {
+            return Err("there is no connection".to_owned());
+        };
+        match client.scan(ScanRequest::default()).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(format!("{}: {}", status.code(), status.message())),
+        }
+    }
+}
+
+/// What was written down last, so that only what is new is written.
+#[derive(Default)]
+struct Journal {
+    /// Why the scanner could not be asked; none while it answers.
+    away: Option<String>,
+    decisions: Vec<Decision>,
+    /// Why nothing was sized.
+    unsized_because: Option<String>,
+}
+
+impl Journal {
+    fn away(&mut self, address: &ScannerAddress, reason: &str) {
+        if self.away.as_deref() != Some(reason) {
+            let ScannerAddress { host, port } = address;
+            tracing::warn!(reason, "the scanner at {host}:{port} does not answer");
+            self.away = Some(reason.to_owned());
+        }
+    }
+
+    fn round(&mut self, config: &Config, up: Option<&Up>, found: &ScanResponse) {
+        if self.away.take().is_some() {
+            tracing::info!("the scanner answers again");
+        }
+        let money = match up {
+            Some(up) => up.account(&config.view.ibkr.account).and_then(|money| {
+                money.ok_or_else(|| "the broker does not tell the account's equity in USD".to_owned())
+            }),
+            None => Err("there is no session with the broker".to_owned()),
+        };
+        let decisions = match money {
+            Ok(money) => {
+                self.unsized_because = None;
+                let hours = hours(&config.view.schedule, jiff::Timestamp::now());
+                decide(&config.view, money, hours, &found.matches)
+            }
+            Err(reason) => {
+                if self.unsized_because.as_deref() != Some(&reason) {
+                    tracing::warn!(reason, "nothing is sized");
+                    self.unsized_because = Some(reason);
+                }
+                Vec::new()
+            }
+        };
+        if decisions == self.decisions {
+            tracing::debug!(scanner_switch = found.switch, "the same decisions");
+            return;
+        }
+        let entries = decisions
+            .iter()
+            .filter(|decision| matches!(decision.verdict, Verdict::Enter { .. }))
+            .count();
+        tracing::info!(
+            switch = config.switch.map(|switch| switch.0),
+            scanner_switch = found.switch,
+            universe = found.universe,
+            matches = found.matches.len(),
+            entries,
+            "round"
+        );
+        for Decision {
+            symbol,
+            strategy,
+            verdict,
+        } in &decisions
+        {
+            match verdict {
+                Verdict::Enter { contracts, cost } => {
+                    tracing::info!(symbol, strategy, contracts, cost = cost.round(), "would enter");
+                }
+                Verdict::Skip(reason) => tracing::info!(symbol, strategy, reason, "skipped"),
+            }
+        }
+        self.decisions = decisions;
+    }
+}
