@@ -65,7 +65,7 @@ pub struct RolloutView {
 }
 
 /// One service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceView {
     /// Its name.
     pub name: ServiceName,
@@ -78,7 +78,7 @@ pub struct ServiceView {
 }
 
 /// One instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InstanceView {
     /// Its token; none while it is dead.
     pub id: Option<String>,
@@ -329,8 +329,9 @@ fn view_of_rollout(rollout: &Rollout) -> RolloutView {
         .members
         .iter()
         .filter_map(|(id, member)| match &member.progress {
+            Progress::Telling { .. } => Some(format!("{id}: is being told")),
             Progress::Told { .. } => Some(format!("{id}: told, no evidence yet")),
-            Progress::Starting { .. } => Some(format!("{id}: is being started")),
+            Progress::Coming { .. } | Progress::Starting { .. } => Some(format!("{id}: is being started")),
             Progress::Down { .. } => Some(format!("{id}: ended, is started again")),
             Progress::Failed(failure) => Some(failure.to_string()),
             Progress::Waiting | Progress::Reached | Progress::Unproven => None,

@@ -1,44 +1,60 @@
 //! The way back: entering it, staging its switch, and Stuck, where it is tried again and again.
 
-use std::time::Duration;
-
-use super::member::WayBack;
-use super::road::{close, pause_or_publish};
-use super::verifying::{failures, judge_members, order_starts, tell_again};
+use super::closing::close;
+use super::notice::in_one_line;
+use super::road::pause_or_publish;
+use super::verifying::{ask, failures, judge_members};
 use super::{
-    Command, Event, Failure, Kind, Leg, Moment, NoticeKind, Outcome, Part, Phase, Preparing, Progress,
+    Command, Event, Failure, Kind, Leg, Member, Moment, NoticeKind, Outcome, Phase, Preparing, Progress,
     Rollout,
 };
-
-/// The first and the longest wait between two tries of the road back.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+use crate::ledger::back_off;
 
 /// Turns round: the candidate is quarantined, and everybody that may have seen it goes back.
 pub(super) fn go_back(rollout: &mut Rollout, failures: Vec<Failure>, now: Moment, out: &mut Vec<Command>) {
-    let why: Vec<_> = failures.iter().map(ToString::to_string).collect();
-    if rollout.kind != Kind::Healing {
-        out.push(Command::Quarantine(failures.clone()));
+    match rollout.kind {
+        Kind::Change | Kind::First => out.push(Command::Quarantine(failures.clone())),
+        // The release settled before: it is the volume that was damaged.
+        Kind::Healing => {}
     }
-    let forward = rollout.to.switch;
-    rollout.leg = Leg::Back(failures);
-    out.push(rollout.say_why(NoticeKind::Restoring, why.join("; ")));
-    for member in rollout.members.values_mut() {
-        // One that came up meanwhile and took the failed release has to leave it like everybody else.
-        let took = member
-            .statement
-            .as_ref()
-            .is_some_and(|status| status.switch == Some(forward));
-        if member.part == Part::Absent && member.alive() && took {
-            member.part = Part::Participant;
+    for failure in &failures {
+        if let Some(member) = &failure.member {
+            out.push(rollout.say_of(member, NoticeKind::Failed, failure.message.clone()));
         }
-        member.progress = Progress::Waiting;
     }
-    try_again(rollout, now, out);
+    turn_round(rollout, failures, now, out);
+}
+
+/// Turns round, the candidate being in quarantine already.
+pub(super) fn turn_round(rollout: &mut Rollout, failures: Vec<Failure>, now: Moment, out: &mut Vec<Command>) {
+    let why = in_one_line(&failures);
+    rollout.leg = Leg::Back(failures);
+    rollout.pending.tries = 0;
+    for whom in &mut rollout.pending.tells {
+        whom.clear();
+    }
+    out.push(rollout.say_why(NoticeKind::Restoring, why));
+    for member in rollout.members.values_mut() {
+        member.progress = match member.progress {
+            // Its order cannot be called back, and nobody knows which release it will read.
+            Progress::Starting { .. } => Progress::Coming {
+                until: now.after(member.stop_within).after(member.span()),
+            },
+            Progress::Waiting
+            | Progress::Coming { .. }
+            | Progress::Telling { .. }
+            | Progress::Told { .. }
+            | Progress::Down { .. }
+            | Progress::Reached
+            | Progress::Failed(_)
+            | Progress::Unproven => Progress::Waiting,
+        };
+    }
+    try_again(rollout, out);
 }
 
 /// The road back from its beginning.
-fn try_again(rollout: &mut Rollout, _now: Moment, out: &mut Vec<Command>) {
+fn try_again(rollout: &mut Rollout, out: &mut Vec<Command>) {
     if rollout.withdraws() {
         rollout.phase = Phase::Publishing { paused: false };
         out.push(Command::Withdraw(rollout.services()));
@@ -50,8 +66,8 @@ fn try_again(rollout: &mut Rollout, _now: Moment, out: &mut Vec<Command>) {
 
 pub(super) fn preparing(rollout: &mut Rollout, event: Event, now: Moment, out: &mut Vec<Command>) {
     match event {
-        Event::Built => pause_or_publish(rollout, now, out),
-        Event::BuildFailed { reason } => get_stuck(rollout, false, reason, now, out),
+        Event::Built => pause_or_publish(rollout, out),
+        Event::BuildFailed { reason } => get_stuck(rollout, reason, now, out),
         // Noted in the members: a death or a lost agent does not stop the way back.
         Event::Started { .. }
         | Event::Ended { .. }
@@ -83,64 +99,77 @@ pub(super) fn preparing(rollout: &mut Rollout, event: Event, now: Moment, out: &
     }
 }
 
-/// The way back failed: loud, and tried again.
-pub(super) fn get_stuck(
+/// The way back failed before its switch: loud, and tried again.
+pub(super) fn get_stuck(rollout: &mut Rollout, why: String, now: Moment, out: &mut Vec<Command>) {
+    enter(rollout, (false, false), why, now, out);
+}
+
+/// The way back failed after its switch: loud, and whoever is missing is asked again.
+pub(super) fn get_stuck_switched(
     rollout: &mut Rollout,
-    switched: bool,
+    flushed: bool,
     why: String,
     now: Moment,
     out: &mut Vec<Command>,
 ) {
+    enter(rollout, (true, flushed), why, now, out);
+}
+
+fn enter(
+    rollout: &mut Rollout,
+    (switched, flushed): (bool, bool),
+    why: String,
+    now: Moment,
+    out: &mut Vec<Command>,
+) {
+    let why = if rollout.agent_lost {
+        format!("{why}; the guard cannot be reached, so what the others run is not known")
+    } else {
+        why
+    };
     out.push(rollout.say_why(NoticeKind::Stuck, why));
+    let attempts = rollout.pending.tries.saturating_add(1);
+    rollout.pending.tries = attempts;
     rollout.phase = Phase::Stuck {
-        retry_at: now.after(FIRST_RETRY),
-        attempts: 1,
+        retry_at: now.after(back_off(attempts)),
+        attempts,
         switched,
+        flushed,
     };
 }
 
 pub(super) fn stuck(rollout: &mut Rollout, event: Event, now: Moment, out: &mut Vec<Command>) {
     let Phase::Stuck {
         retry_at,
-        attempts,
         switched,
-    } = rollout.phase.clone()
+        mut flushed,
+        ..
+    } = rollout.phase
     else {
         return;
     };
     match event {
         Event::Supersede => return close(rollout, Outcome::Superseded, out),
         Event::Tick if now >= retry_at => {
-            let wait = FIRST_RETRY
-                .saturating_mul(2u32.saturating_pow(attempts.min(16)))
-                .min(LONGEST_RETRY);
             if !switched {
-                return try_again(rollout, now, out);
+                return try_again(rollout, out);
             }
-            rollout.phase = Phase::Stuck {
-                retry_at: now.after(wait),
-                attempts: attempts.saturating_add(1),
-                switched,
-            };
-            retry_members(rollout, now, out);
+            retry(rollout, flushed, now, out);
         }
-        Event::AgentBack { .. } => tell_again(rollout, out),
-        // One that is silent and ends: its successor reads `current`, which is back.
-        Event::Ended { .. } | Event::Started { .. } | Event::Evidence { .. } => {}
-        Event::StartFailed { member, .. } => {
-            if let Some(member) = rollout.members.get_mut(&member) {
-                member.progress = Progress::Down {
-                    again_at: now.after(LONGEST_RETRY),
-                    until: now.after(LONGEST_RETRY),
-                };
-            }
-        }
-        // Who could not be told is tried again at the next retry.
-        Event::Told { .. }
-        | Event::Unpaused { .. }
-        | Event::PauseExpired
+        Event::Flushed => flushed = true,
+        // Noted in the members, or just time: judged below. What could not be flushed is tried again at the
+        // next retry.
+        Event::Ended { .. }
+        | Event::Started { .. }
+        | Event::StartFailed { .. }
+        | Event::Evidence { .. }
+        | Event::Told { .. }
         | Event::AgentLost
+        | Event::AgentBack { .. }
+        | Event::FlushFailed { .. }
         | Event::Tick => {}
+        // The unpause that followed a failed switch.
+        Event::Unpaused { .. } | Event::PauseExpired => {}
         // Late answers of the failed try.
         Event::Built
         | Event::BuildFailed { .. }
@@ -152,8 +181,6 @@ pub(super) fn stuck(rollout: &mut Rollout, event: Event, now: Moment, out: &mut 
         | Event::PauseFailed { .. }
         | Event::Switched
         | Event::SwitchFailed { .. }
-        | Event::Flushed
-        | Event::FlushFailed { .. }
         | Event::Withdrawn
         | Event::WithdrawFailed { .. }
         | Event::OutcomeRecorded
@@ -163,34 +190,37 @@ pub(super) fn stuck(rollout: &mut Rollout, event: Event, now: Moment, out: &mut 
     if !switched {
         return;
     }
-    judge_members(rollout, now, true, out);
-    let back = rollout.members.values().all(|member| match member.progress {
-        Progress::Reached | Progress::Unproven => true,
-        Progress::Waiting
-        | Progress::Told { .. }
-        | Progress::Starting { .. }
-        | Progress::Down { .. }
-        | Progress::Failed(_) => false,
-    });
-    if back && let Leg::Back(first) = rollout.leg.clone() {
+    if let Phase::Stuck { flushed: known, .. } = &mut rollout.phase {
+        *known = flushed;
+    }
+    judge_members(rollout, now);
+    ask(rollout, true, now, out);
+    let back = failures(rollout).is_empty() && rollout.members.values().all(Member::resolved);
+    if flushed
+        && back
+        && let Leg::Back(first) = rollout.leg.clone()
+    {
         close(rollout, Outcome::RolledBack { failures: first }, out);
     }
 }
 
-/// Tells the living once more and starts the dead.
-fn retry_members(rollout: &mut Rollout, now: Moment, out: &mut Vec<Command>) {
-    let mut starts = Vec::new();
-    for (id, member) in &mut rollout.members {
-        match (&member.progress, member.way_back()) {
-            (Progress::Reached | Progress::Unproven, _) => {}
-            (_, WayBack::Nothing) => member.progress = Progress::Reached,
-            (_, WayBack::Tell) if member.alive() => member.told(now),
-            (_, WayBack::Restart | WayBack::Tell) => starts.push(id.clone()),
+/// Whoever failed is asked once more, and what is known of everybody is looked at.
+fn retry(rollout: &mut Rollout, flushed: bool, now: Moment, out: &mut Vec<Command>) {
+    let attempts = rollout.pending.tries.saturating_add(1);
+    rollout.pending.tries = attempts;
+    rollout.phase = Phase::Stuck {
+        retry_at: now.after(back_off(attempts)),
+        attempts,
+        switched: true,
+        flushed,
+    };
+    for member in rollout.members.values_mut() {
+        if let Progress::Failed(_) = member.progress {
+            member.progress = Progress::Waiting;
         }
     }
-    order_starts(rollout, starts, now, out);
-    tell_again(rollout, out);
-    if !failures(rollout).is_empty() {
-        out.push(Command::Look);
+    if !flushed {
+        out.push(Command::Flush);
     }
+    out.push(Command::Look);
 }

@@ -1,10 +1,17 @@
-//! What can be known of an instance, as plain values.
+//! What can be known of an instance, as plain values, and how it is noted.
+//!
+//! Noting never decides: it moves a member's [`Progress`] where the fact alone says so, and leaves to the
+//! phases what becomes of the rollout.
 
-use lockstep_protocol::{InstanceToken, Status};
+use std::collections::BTreeMap;
+
+use lockstep_protocol::{InstanceToken, Status, SwitchNumber};
 use serde::{Deserialize, Serialize};
 
-use super::member::{Failure, FailureKind, Member, MemberId, Part, Progress};
-use super::{Event, Leg, Moment, Phase, Rollout};
+use super::member::{Ask, Failure, FailureKind, Member, MemberId, Part, Progress};
+use super::{Effect, Event, Moment, Phase, Rollout};
+use crate::ledger::back_off;
+use crate::service::Reload;
 
 /// Whether an instance lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +40,6 @@ pub enum Evidence {
     Probed(ProbeResult),
 }
 
-/// How long after it was told a process that ended is started again at the earliest.
-const START_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
-
 impl Rollout {
     /// Notes what an event says of members, in whatever phase it comes.
     pub(super) fn note(&mut self, event: &Event, now: Moment) {
@@ -46,31 +50,24 @@ impl Rollout {
                 instance,
                 how,
             } => self.note_ended(member, instance, how, now),
-            Event::Evidence { member, evidence } => {
-                if let Some(member) = self.members.get_mut(member) {
-                    member.note_evidence(evidence);
-                }
+            Event::StartFailed { member, reason } => self.note_not_started(member, reason, now),
+            Event::Evidence { member, evidence } => self.note_evidence(member, evidence),
+            Event::AgentLost => {
+                self.agent_lost = true;
+                self.pending.tells.clear();
             }
-            Event::AgentLost => self.agent_lost = true,
             Event::AgentBack { alive } => {
                 self.agent_lost = false;
-                let known: Vec<_> = self
-                    .members
-                    .iter()
-                    .map(|(id, member)| (id.clone(), member.life.clone()))
-                    .collect();
-                for (id, life) in known {
-                    let lives = alive.get(&id);
-                    if let Life::Alive(instance) = &life
-                        && lives != Some(instance)
-                    {
-                        self.note_ended(&id, instance, "ended while the guard could not be reached", now);
-                    }
-                    if let Some(instance) = lives
-                        && life != Life::Alive(instance.clone())
-                    {
-                        self.note_started(&id, instance, now);
-                    }
+                self.note_alive(alive, now);
+            }
+            Event::Told { unsent } => {
+                let whom = self.pending.tells.pop_front().unwrap_or_default();
+                self.note_told(&whom, unsent, now);
+            }
+            Event::Unpaused { unsent, .. } => {
+                if let Phase::Unpausing { .. } = self.phase {
+                    let whom: Vec<_> = unsent.keys().cloned().collect();
+                    self.note_told(&whom, unsent, now);
                 }
             }
             // These are answers to commands, or time: they say nothing of a member.
@@ -84,12 +81,9 @@ impl Rollout {
             | Event::PauseFailed { .. }
             | Event::Switched
             | Event::SwitchFailed { .. }
-            | Event::Unpaused { .. }
-            | Event::Told { .. }
             | Event::PauseExpired
             | Event::Flushed
             | Event::FlushFailed { .. }
-            | Event::StartFailed { .. }
             | Event::Withdrawn
             | Event::WithdrawFailed { .. }
             | Event::OutcomeRecorded
@@ -100,40 +94,69 @@ impl Rollout {
         }
     }
 
-    /// Whether `current` was moved on this leg, so that a death counts against the release.
+    /// Whether `current` points to this leg's release and members are asked to take it.
     pub(super) fn switched(&self) -> bool {
-        match (&self.phase, &self.leg) {
-            (Phase::Unpausing { .. } | Phase::Verifying { .. } | Phase::Baking { .. }, _)
-            | (_, Leg::Back(_)) => true,
-            (
-                Phase::Preparing(_)
-                | Phase::Recording
-                | Phase::Pausing
-                | Phase::Publishing { .. }
-                | Phase::Closing { .. }
-                | Phase::Stuck { .. }
-                | Phase::Done(_),
-                Leg::There,
-            ) => false,
+        match self.phase {
+            Phase::Unpausing { .. } | Phase::Verifying { .. } | Phase::Baking { .. } => true,
+            Phase::Stuck { switched, .. } => switched,
+            Phase::Preparing(_)
+            | Phase::Recording
+            | Phase::Pausing
+            | Phase::Publishing { .. }
+            | Phase::Closing { .. }
+            | Phase::Done(_) => false,
+        }
+    }
+
+    /// Whether a process that starts now may read the new release.
+    fn new_is_current(&self) -> bool {
+        match self.phase {
+            Phase::Publishing { .. } => true,
+            Phase::Preparing(_)
+            | Phase::Recording
+            | Phase::Pausing
+            | Phase::Unpausing { .. }
+            | Phase::Verifying { .. }
+            | Phase::Baking { .. }
+            | Phase::Closing { .. }
+            | Phase::Stuck { .. }
+            | Phase::Done(_) => self.there() == self.switched(),
         }
     }
 
     fn note_started(&mut self, id: &MemberId, instance: &InstanceToken, now: Moment) {
+        let new_is_current = self.new_is_current();
+        let switched = self.switched();
+        let there = self.there();
+        match self.members.get(id).map(|member| member.life.clone()) {
+            None => return,
+            Some(Life::Alive(known)) if known == *instance => return,
+            // Its end was not seen, or is told later.
+            Some(Life::Alive(known)) => self.note_ended(id, &known, "was replaced by another process", now),
+            Some(Life::Dead) => {}
+        }
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
-        if member.life == Life::Alive(instance.clone()) {
-            return;
-        }
         member.life = Life::Alive(instance.clone());
         member.statement = None;
         member.probe = None;
+        if new_is_current && member.effect == Effect::Restart {
+            // It has what only a restart brings, so only a restart takes it away.
+            member.restarted = true;
+        }
         match member.progress {
-            // It read `current` at its start: starting is telling.
-            Progress::Starting { .. } | Progress::Down { .. } => member.told(now),
-            Progress::Failed(_)
+            // It read `current` at its start, and that was after the switch: starting is telling.
+            Progress::Starting { .. } | Progress::Down { .. } if switched => member.told(now),
+            Progress::Failed(_) if switched && !there => member.told(now),
+            // Nobody knows which release it read: it is asked like everybody else.
+            Progress::Coming { .. } => member.progress = Progress::Waiting,
+            Progress::Starting { .. }
+            | Progress::Down { .. }
+            | Progress::Failed(_)
             | Progress::Unproven
             | Progress::Waiting
+            | Progress::Telling { .. }
             | Progress::Told { .. }
             | Progress::Reached => {}
         }
@@ -141,7 +164,8 @@ impl Rollout {
 
     fn note_ended(&mut self, id: &MemberId, instance: &InstanceToken, how: &str, now: Moment) {
         let switched = self.switched();
-        let there = self.leg == Leg::There;
+        let there = self.there();
+        let phase = self.phase.clone();
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
@@ -150,57 +174,227 @@ impl Rollout {
         }
         member.life = Life::Dead;
         member.statement = None;
-        if !switched {
-            return;
-        }
-        member.progress = match &member.progress {
-            // Ending was asked for, or it already failed: nothing new.
-            progress @ (Progress::Starting { .. } | Progress::Failed(_) | Progress::Unproven) => {
-                progress.clone()
-            }
-            Progress::Waiting | Progress::Told { .. } | Progress::Down { .. } | Progress::Reached
-                if there && member.part == Part::Participant =>
-            {
-                let message = match &member.reload {
-                    crate::service::Reload::Signal(signal) => format!(
-                        "it {how} after the switch: see its output file; if it was its first {signal}, \
-                         a handler that is set up later than the start, or by none, is the usual cause"
-                    ),
-                    crate::service::Reload::Watch | crate::service::Reload::Restart => {
-                        format!("it {how} after the switch: see its output file")
-                    }
-                };
+        member.probe = None;
+        if there && member.part == Part::Participant {
+            let died = |message| {
                 Progress::Failed(Failure {
                     member: Some(id.clone()),
                     kind: FailureKind::Died,
                     message,
                 })
+            };
+            match (&member.progress, phase) {
+                // Ending was asked for, or it failed already, or it is over for it.
+                (Progress::Starting { .. } | Progress::Failed(_), _)
+                | (_, Phase::Closing { .. } | Phase::Stuck { .. } | Phase::Done(_)) => {}
+                (_, Phase::Preparing(_) | Phase::Recording | Phase::Pausing) => {
+                    // A first release starts everybody: who lives before does not matter.
+                    if member.effect != Effect::Start {
+                        member.progress = died(format!("it {how} before the switch"));
+                    }
+                }
+                // Whether before or after the rename: it counts.
+                (_, Phase::Publishing { .. }) => {
+                    if member.effect != Effect::Start {
+                        member.progress =
+                            died(format!("it {how} while the switch was made: see its output file"));
+                    }
+                }
+                (_, Phase::Unpausing { .. } | Phase::Verifying { .. } | Phase::Baking { .. }) => {
+                    member.progress = died(member.death_after_the_switch(how));
+                }
             }
+            return;
+        }
+        if !switched {
+            return;
+        }
+        // One that counts less, or goes back: it is started again, at most once a second; in Stuck more
+        // and more rarely.
+        let tries = match self.phase {
+            Phase::Stuck { attempts, .. } => attempts,
+            Phase::Preparing(_)
+            | Phase::Recording
+            | Phase::Pausing
+            | Phase::Publishing { .. }
+            | Phase::Unpausing { .. }
+            | Phase::Verifying { .. }
+            | Phase::Baking { .. }
+            | Phase::Closing { .. }
+            | Phase::Done(_) => 1,
+        };
+        member.progress = match &member.progress {
+            progress @ (Progress::Starting { .. }
+            | Progress::Coming { .. }
+            | Progress::Down { .. }
+            | Progress::Unproven) => progress.clone(),
             Progress::Told { at, until } => Progress::Down {
-                again_at: at.after(START_AGAIN).max(now),
+                again_at: at.after(back_off(tries)).max(now),
                 until: *until,
             },
-            Progress::Down { again_at, until } => Progress::Down {
-                again_at: *again_at,
+            Progress::Telling { until } => Progress::Down {
+                again_at: now,
                 until: *until,
             },
-            Progress::Waiting | Progress::Reached => Progress::Down {
+            Progress::Waiting | Progress::Reached | Progress::Failed(_) => Progress::Down {
                 again_at: now,
                 until: now.after(member.within),
             },
         };
     }
+
+    fn note_not_started(&mut self, id: &MemberId, reason: &str, now: Moment) {
+        let there = self.there();
+        let left = self.failed_switch();
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        member.progress = match &member.progress {
+            // An order of the leg before: it is asked like everybody else.
+            Progress::Coming { .. } => Progress::Waiting,
+            // On the way back, and for one that never counted, it is tried until the limit.
+            Progress::Starting { until } if !there || member.part == Part::Absent => Progress::Down {
+                again_at: now.after(back_off(1)),
+                until: *until,
+            },
+            Progress::Starting { .. } => {
+                let message = format!("it could not be started: {reason}");
+                member.fail(id, left, FailureKind::NotStarted, message)
+            }
+            // The order was overtaken by a start of its own.
+            progress @ (Progress::Waiting
+            | Progress::Telling { .. }
+            | Progress::Told { .. }
+            | Progress::Down { .. }
+            | Progress::Reached
+            | Progress::Failed(_)
+            | Progress::Unproven) => progress.clone(),
+        };
+    }
+
+    /// Notes who lives after the agent was lost. What was ordered of it then may never have been heard.
+    fn note_alive(&mut self, alive: &BTreeMap<MemberId, InstanceToken>, now: Moment) {
+        let known: Vec<_> = self
+            .members
+            .iter()
+            .map(|(id, member)| (id.clone(), member.life.clone()))
+            .collect();
+        for (id, life) in known {
+            let lives = alive
+                .get(&id)
+                .map_or(Life::Dead, |token| Life::Alive(token.clone()));
+            let same = life == lives;
+            match (life, lives) {
+                (Life::Alive(known), Life::Dead) => {
+                    self.note_ended(&id, &known, "ended while the guard could not be reached", now);
+                }
+                (_, Life::Alive(lives)) => self.note_started(&id, &lives, now),
+                (Life::Dead, Life::Dead) => {}
+            }
+            let there = self.there();
+            let switched = self.switched();
+            let Some(member) = self.members.get_mut(&id) else {
+                continue;
+            };
+            match member.progress {
+                // Reloads may have been lost with the agent; one that comes twice does no harm.
+                Progress::Told { until, .. } if same && switched && member.is_signalled(there) => {
+                    member.progress = Progress::Telling { until };
+                }
+                Progress::Starting { until } if switched => {
+                    member.progress = Progress::Down { again_at: now, until };
+                }
+                Progress::Coming { .. } => member.progress = Progress::Waiting,
+                Progress::Waiting
+                | Progress::Telling { .. }
+                | Progress::Told { .. }
+                | Progress::Starting { .. }
+                | Progress::Down { .. }
+                | Progress::Reached
+                | Progress::Failed(_)
+                | Progress::Unproven => {}
+            }
+        }
+    }
+
+    /// Notes that the reload reached these, except where it could not be sent.
+    fn note_told(&mut self, whom: &[MemberId], unsent: &BTreeMap<MemberId, String>, now: Moment) {
+        let left = self.failed_switch();
+        for id in whom {
+            let Some(member) = self.members.get_mut(id) else {
+                continue;
+            };
+            // Whoever ended, or showed evidence before the answer came, needs none any more.
+            let Progress::Telling { until } = member.progress else {
+                continue;
+            };
+            match unsent.get(id) {
+                None => member.told(now),
+                // It is starting and may yet read the release by itself; if not, it stays unproven.
+                Some(_) if member.part == Part::Absent && member.tier.states() => {
+                    member.progress = Progress::Told { at: now, until };
+                }
+                Some(reason) => {
+                    let message = format!("its reload was not sent: {reason}");
+                    member.progress = member.fail(id, left, FailureKind::NotTold, message);
+                }
+            }
+        }
+    }
+
+    fn note_evidence(&mut self, id: &MemberId, evidence: &Evidence) {
+        let (expected, _) = self.expected();
+        let there = self.there();
+        let switched = self.switched();
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        match evidence {
+            // Only the instance that lives may speak: a predecessor's file proves nothing.
+            Evidence::Stated(status) if member.life == Life::Alive(status.instance.clone()) => {
+                let first = member.statement.is_none();
+                member.statement = Some((**status).clone());
+                if let Progress::Told { until, .. } = member.progress
+                    && first
+                    && switched
+                    && member.is_signalled(there)
+                    && status.attempted.switch != Some(expected)
+                {
+                    // It had read `current` before the switch and could not hear the reload yet.
+                    member.progress = Progress::Telling { until };
+                }
+            }
+            Evidence::Stated(_) => {}
+            Evidence::Probed(result) => member.probe = Some(result.clone()),
+        }
+    }
 }
 
 impl Member {
-    fn note_evidence(&mut self, evidence: &Evidence) {
-        match evidence {
-            // Only the instance that lives may speak: a predecessor's file proves nothing.
-            Evidence::Stated(status) if self.life == Life::Alive(status.instance.clone()) => {
-                self.statement = Some((**status).clone());
-            }
-            Evidence::Stated(_) => {}
-            Evidence::Probed(result) => self.probe = Some(result.clone()),
+    /// Whether this leg tells it by a signal.
+    pub(super) fn is_signalled(&self, there: bool) -> bool {
+        match self.reload {
+            Reload::Signal(_) => self.asked(there) == Ask::Tell,
+            Reload::Watch | Reload::Restart => false,
+        }
+    }
+
+    /// Whether it lives and states that it runs this switch.
+    pub(super) fn runs(&self, switch: SwitchNumber) -> bool {
+        self.alive()
+            && self
+                .statement
+                .as_ref()
+                .is_some_and(|status| status.switch == Some(switch))
+    }
+
+    fn death_after_the_switch(&self, how: &str) -> String {
+        match &self.reload {
+            Reload::Signal(signal) => format!(
+                "it {how} after the switch: see its output file; if it was its first {signal}, a handler that \
+                 is set up later than the start, or by none, is the usual cause"
+            ),
+            Reload::Watch | Reload::Restart => format!("it {how} after the switch: see its output file"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use lockstep_protocol::{Digest, Status, SwitchNumber};
+use lockstep_protocol::{Digest, Status, StatusState, SwitchNumber};
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{Life, ProbeResult};
@@ -86,6 +86,17 @@ pub enum Effect {
 pub enum Progress {
     /// Nothing was asked of it yet.
     Waiting,
+    /// It was ordered to start on the leg before, and may come up on what was current then: it is asked
+    /// once it is there, or is not.
+    Coming {
+        /// How long that may take.
+        until: Moment,
+    },
+    /// A reload is on its way to it, or waits for the agent to be back.
+    Telling {
+        /// How long it has to show evidence.
+        until: Moment,
+    },
     /// It was told at a moment, and has until another to show evidence.
     Told {
         /// When it was told, or started.
@@ -98,7 +109,7 @@ pub enum Progress {
         /// How long that may take.
         until: Moment,
     },
-    /// It ended and is started again at a moment.
+    /// It does not live, or waits for the agent to be back, and is started or restarted at a moment.
     Down {
         /// When.
         again_at: Moment,
@@ -193,14 +204,14 @@ pub struct Member {
     pub probe: Option<ProbeResult>,
 }
 
-/// What is to be done for one member on the way back.
+/// What a leg asks of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WayBack {
-    /// It is told again.
+pub(super) enum Ask {
+    /// To take what is current, without a restart.
     Tell,
-    /// It is ended and started again.
+    /// To be ended and started, or to be started.
     Restart,
-    /// It never saw the failed release.
+    /// To go on: it never saw the failed release.
     Nothing,
 }
 
@@ -214,50 +225,71 @@ impl Member {
         }
     }
 
-    /// What the way back has to do: never more than the way there did.
-    pub(super) fn way_back(&self) -> WayBack {
-        match (self.effect, self.restarted, &self.reload) {
-            (Effect::Reload, _, _) | (Effect::Restart, false, Reload::Signal(_) | Reload::Watch) => {
-                WayBack::Tell
-            }
-            (Effect::Restart, true, _) | (Effect::Start, _, _) => WayBack::Restart,
-            (Effect::Restart, false, Reload::Restart) => WayBack::Nothing,
+    /// What the leg asks of it. The way back never asks more than the way there did.
+    pub(super) fn asked(&self, there: bool) -> Ask {
+        match (self.effect, there) {
+            (Effect::Reload, _) => Ask::Tell,
+            (Effect::Restart | Effect::Start, true) | (Effect::Start, false) => Ask::Restart,
+            (Effect::Restart, false) if self.restarted => Ask::Restart,
+            (Effect::Restart, false) => match self.reload {
+                // It saw the switch by itself.
+                Reload::Watch => Ask::Tell,
+                Reload::Signal(_) | Reload::Restart => Ask::Nothing,
+            },
         }
     }
 
-    /// Marks it as told now. An absent one keeps the limit it has: it is not waited for any longer.
+    /// How long it may take to show evidence.
+    pub(super) fn span(&self) -> Duration {
+        match self.tier {
+            Tier::Running => self.within.max(RUNNING_AFTER),
+            Tier::Probed | Tier::Acknowledged | Tier::Voting => self.within,
+        }
+    }
+
+    /// Marks it as told now. One that has a limit keeps it, so that coming up again and again has an end.
     pub(super) fn told(&mut self, now: Moment) {
-        let until = match (self.part, &self.progress) {
-            (Part::Absent, Progress::Down { until, .. } | Progress::Starting { until }) => *until,
-            _ => now.after(self.within),
+        let fresh = now.after(self.span());
+        let until = match &self.progress {
+            Progress::Down { until, .. } | Progress::Starting { until } | Progress::Telling { until } => {
+                fresh.min(*until)
+            }
+            Progress::Waiting
+            | Progress::Coming { .. }
+            | Progress::Told { .. }
+            | Progress::Reached
+            | Progress::Failed(_)
+            | Progress::Unproven => fresh,
         };
         self.progress = Progress::Told { at: now, until };
     }
 
-    /// Marks it as being started, or ended and started.
-    pub(super) fn starting(&mut self, now: Moment) {
-        let until = match &self.progress {
-            Progress::Down { until, .. } => *until,
+    /// Until when its start, or its end and start, may last that is ordered now.
+    pub(super) fn start_limit(&self, now: Moment) -> Moment {
+        match &self.progress {
+            Progress::Down { until, .. } | Progress::Starting { until } => *until,
             Progress::Waiting
+            | Progress::Coming { .. }
+            | Progress::Telling { .. }
             | Progress::Told { .. }
-            | Progress::Starting { .. }
             | Progress::Reached
             | Progress::Failed(_)
-            | Progress::Unproven => now.after(self.stop_within).after(self.within),
-        };
-        self.restarted = true;
-        self.progress = Progress::Starting { until };
+            | Progress::Unproven => now.after(self.stop_within).after(self.span()),
+        }
     }
 
     /// When a tick may change its progress.
-    pub(super) fn next_moment(&self) -> Option<Moment> {
+    pub(super) fn next_moment(&self, agent_lost: bool) -> Option<Moment> {
         match &self.progress {
             Progress::Told { at, until } => match self.tier {
-                Tier::Running => Some(at.after(RUNNING_AFTER).min(*until)),
-                Tier::Probed | Tier::Acknowledged | Tier::Voting => Some(*until),
+                Tier::Running if !agent_lost => Some(at.after(RUNNING_AFTER).min(*until)),
+                Tier::Running | Tier::Probed | Tier::Acknowledged | Tier::Voting => Some(*until),
             },
-            Progress::Starting { until } => Some(*until),
-            Progress::Down { again_at, until } => Some(*again_at.min(until)),
+            Progress::Down { again_at, until } if !agent_lost => Some(*again_at.min(until)),
+            Progress::Telling { until }
+            | Progress::Starting { until }
+            | Progress::Coming { until }
+            | Progress::Down { until, .. } => Some(*until),
             Progress::Waiting | Progress::Reached | Progress::Failed(_) | Progress::Unproven => None,
         }
     }
@@ -266,48 +298,45 @@ impl Member {
     pub(super) fn resolved(&self) -> bool {
         match self.progress {
             Progress::Reached | Progress::Failed(_) | Progress::Unproven => true,
-            Progress::Waiting | Progress::Told { .. } | Progress::Starting { .. } | Progress::Down { .. } => {
-                false
-            }
+            Progress::Waiting
+            | Progress::Coming { .. }
+            | Progress::Telling { .. }
+            | Progress::Told { .. }
+            | Progress::Starting { .. }
+            | Progress::Down { .. } => false,
         }
     }
 
-    /// Looks at what is known and moves the progress on. `forever`: no limit is applied (Stuck waits).
-    pub(super) fn judge(
-        &mut self,
-        id: &MemberId,
-        expected: (SwitchNumber, Digest),
-        now: Moment,
-        forever: bool,
-    ) {
+    /// Looks at what is known and moves the progress on.
+    pub(super) fn judge(&mut self, id: &MemberId, leg: &Judged, now: Moment) {
         let verdict = match &self.progress {
-            Progress::Told { at, until } => match self.evidence(*at, expected, now) {
-                Found::Reached => Some(Progress::Reached),
-                Found::Refused(message) => Some(self.fail(id, FailureKind::Refused, message)),
-                Found::Nothing if now >= *until && !forever => {
-                    let message = self.silence(expected.0);
-                    Some(self.fail(id, FailureKind::TimedOut, message))
-                }
-                Found::Nothing => None,
-            },
-            Progress::Starting { until } | Progress::Down { until, .. } if now >= *until && !forever => {
+            Progress::Told { at, until } => self.judge_told(id, Some(*at), *until, leg, now),
+            Progress::Telling { until } => self.judge_told(id, None, *until, leg, now),
+            Progress::Starting { until } | Progress::Coming { until } | Progress::Down { until, .. }
+                if now >= *until =>
+            {
                 let message = format!(
                     "it did not come up within {:?}: see its output file for the reason",
                     self.within
                 );
-                Some(self.fail(id, FailureKind::NotStarted, message))
+                Some(self.fail(id, leg.failed, FailureKind::NotStarted, message))
             }
-            // A failure by silence is lifted by evidence that comes late, as long as somebody still waits.
-            Progress::Failed(_) if forever && self.tier.states() => {
-                match self.evidence(Moment::default(), expected, now) {
-                    Found::Reached => Some(Progress::Reached),
-                    Found::Refused(_) | Found::Nothing => None,
-                }
-            }
+            // On the way back somebody still waits: evidence that comes late lifts a failure, and one that
+            // never counted is waited for only as long as it runs the failed release.
+            Progress::Failed(_) if leg.failed.is_some() => match self.evidence(None, leg, now) {
+                Seen::Reached => Some(Progress::Reached),
+                Seen::Refused(_) | Seen::Nothing if !self.counts(leg.failed) => Some(Progress::Unproven),
+                Seen::Refused(_) | Seen::Nothing => None,
+            },
+            // A statement is a level: it may be taken back.
+            Progress::Reached => match self.evidence(None, leg, now) {
+                Seen::Refused(message) => Some(self.fail(id, leg.failed, FailureKind::Refused, message)),
+                Seen::Reached | Seen::Nothing => None,
+            },
             Progress::Starting { .. }
+            | Progress::Coming { .. }
             | Progress::Down { .. }
             | Progress::Waiting
-            | Progress::Reached
             | Progress::Failed(_)
             | Progress::Unproven => None,
         };
@@ -316,45 +345,90 @@ impl Member {
         }
     }
 
-    /// The failure of a participant, or the mere lack of proof of an absent one.
-    pub(super) fn fail(&self, id: &MemberId, kind: FailureKind, message: String) -> Progress {
-        match self.part {
-            Part::Participant => Progress::Failed(Failure {
-                member: Some(id.clone()),
-                kind,
-                message,
-            }),
-            Part::Absent => Progress::Unproven,
+    fn judge_told(
+        &self,
+        id: &MemberId,
+        at: Option<Moment>,
+        until: Moment,
+        leg: &Judged,
+        now: Moment,
+    ) -> Option<Progress> {
+        match self.evidence(at, leg, now) {
+            Seen::Reached => Some(Progress::Reached),
+            Seen::Refused(message) => Some(self.fail(id, leg.failed, FailureKind::Refused, message)),
+            Seen::Nothing if now >= until => {
+                let (kind, message) = match at {
+                    Some(_) => (FailureKind::TimedOut, self.silence(leg.expected.0)),
+                    None => (
+                        FailureKind::NotTold,
+                        format!("its reload could not be sent within {:?}", self.within),
+                    ),
+                };
+                Some(self.fail(id, leg.failed, kind, message))
+            }
+            Seen::Nothing => None,
         }
     }
 
-    fn evidence(&self, told: Moment, (switch, digest): (SwitchNumber, Digest), now: Moment) -> Found {
-        if !self.alive() {
-            return Found::Nothing;
+    /// Whether its failure is one of the rollout: it is a participant, or on the way back one that took the
+    /// failed release meanwhile and has to leave it like everybody else.
+    pub(super) fn counts(&self, failed: Option<SwitchNumber>) -> bool {
+        match self.part {
+            Part::Participant => true,
+            Part::Absent => failed.is_some_and(|failed| self.runs(failed)),
         }
+    }
+
+    /// The failure of one that counts, or the mere lack of proof of another.
+    pub(super) fn fail(
+        &self,
+        id: &MemberId,
+        failed: Option<SwitchNumber>,
+        kind: FailureKind,
+        message: String,
+    ) -> Progress {
+        if self.counts(failed) {
+            Progress::Failed(Failure {
+                member: Some(id.clone()),
+                kind,
+                message,
+            })
+        } else {
+            Progress::Unproven
+        }
+    }
+
+    /// What is known of it. `told`: since when it has been told for certain; none: it may not be.
+    fn evidence(&self, told: Option<Moment>, leg: &Judged, now: Moment) -> Seen {
+        if !self.alive() {
+            return Seen::Nothing;
+        }
+        let (switch, digest) = leg.expected;
         match self.tier {
-            Tier::Running if now >= told.after(RUNNING_AFTER) => Found::Reached,
-            Tier::Running => Found::Nothing,
-            Tier::Probed => match &self.probe {
-                Some(ProbeResult { began, failure: None }) if *began >= told => Found::Reached,
-                Some(_) | None => Found::Nothing,
+            // Whether it lives is known only while somebody looks.
+            Tier::Running => match told {
+                Some(told) if !leg.agent_lost && now >= told.after(RUNNING_AFTER) => Seen::Reached,
+                Some(_) | None => Seen::Nothing,
+            },
+            Tier::Probed => match (&self.probe, told) {
+                (Some(ProbeResult { began, failure: None }), Some(told)) if *began >= told => Seen::Reached,
+                (Some(_) | None, _) => Seen::Nothing,
             },
             Tier::Acknowledged | Tier::Voting => match &self.statement {
-                Some(status) if status.attempted.switch == Some(switch) => {
-                    use lockstep_protocol::StatusState::{Applied, Rejected};
-                    match status.state {
-                        Applied if status.switch == Some(switch) && status.digest == Some(digest) => {
-                            Found::Reached
-                        }
-                        // It says `applied` of a switch and names another as running: no evidence of either.
-                        Applied => Found::Nothing,
-                        Rejected => Found::Refused(match &status.error {
-                            Some(error) => format!("it refused the release: {error}"),
-                            None => "it refused the release and gave no reason".to_owned(),
-                        }),
+                Some(status) if status.attempted.switch == Some(switch) => match status.state {
+                    StatusState::Applied
+                        if status.switch == Some(switch) && status.digest == Some(digest) =>
+                    {
+                        Seen::Reached
                     }
-                }
-                Some(_) | None => Found::Nothing,
+                    // It says `applied` of a switch and names another as running: no evidence of either.
+                    StatusState::Applied => Seen::Nothing,
+                    StatusState::Rejected => Seen::Refused(match &status.error {
+                        Some(error) => format!("it refused the release: {error}"),
+                        None => "it refused the release and gave no reason".to_owned(),
+                    }),
+                },
+                Some(_) | None => Seen::Nothing,
             },
         }
     }
@@ -385,7 +459,17 @@ impl Member {
     }
 }
 
-enum Found {
+/// What members are judged by on the present leg.
+pub(super) struct Judged {
+    /// The switch and digest that count.
+    pub(super) expected: (SwitchNumber, Digest),
+    /// On the way back: the switch that has to be left.
+    pub(super) failed: Option<SwitchNumber>,
+    /// Whether the agent cannot be asked.
+    pub(super) agent_lost: bool,
+}
+
+enum Seen {
     Reached,
     Refused(String),
     Nothing,

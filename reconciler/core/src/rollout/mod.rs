@@ -28,20 +28,24 @@
 //! about an earlier switch never counts, however late it comes.
 
 mod back;
+mod closing;
 mod evidence;
+mod exchange;
 mod member;
 mod notice;
+mod preparing;
 mod recover;
 mod road;
 mod verifying;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use lockstep_protocol::{Digest, InstanceToken, Revision, RolloutId, SwitchNumber};
+use lockstep_protocol::{Digest, Revision, RolloutId, SwitchNumber};
 use serde::{Deserialize, Serialize};
 
 pub use evidence::{Evidence, Life, ProbeResult};
+pub use exchange::{CheckVerdict, Command, Event};
 pub use member::{Effect, Failure, FailureKind, Member, MemberId, Part, Progress};
 pub use notice::{Notice, NoticeKind};
 pub use recover::{Found, recover};
@@ -197,6 +201,8 @@ pub enum Phase {
         attempts: u32,
         /// Whether `current` is back already.
         switched: bool,
+        /// Whether that is flushed: nothing is recorded before.
+        flushed: bool,
     },
     /// Nothing more to do.
     Done(Outcome),
@@ -256,189 +262,19 @@ pub struct Rollout {
     pub phase: Phase,
     /// Whether the agent (and the guard behind it) can be spoken to.
     pub agent_lost: bool,
+    /// What is open.
+    #[serde(default)]
+    pub pending: Pending,
 }
 
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The release is built (on the way back: the switch is staged).
-    Built,
-    /// It could not be built or staged.
-    BuildFailed {
-        /// The reason.
-        reason: String,
-    },
-    /// The participants were looked at.
-    Examined {
-        /// Those that cannot be paused or signalled, and why.
-        unfit: BTreeMap<MemberId, String>,
-    },
-    /// A service's `check` ended.
-    Checked {
-        /// Whose.
-        service: ServiceName,
-        /// Passed, failed with its output, or could not be run to its end.
-        verdict: CheckVerdict,
-    },
-    /// The intent is in the journal.
-    IntentRecorded,
-    /// It could not be written.
-    IntentFailed {
-        /// The reason.
-        reason: String,
-    },
-    /// Everybody is confirmed stopped.
-    Paused,
-    /// Somebody is not; everybody was unpaused again.
-    PauseFailed {
-        /// The reason, naming them.
-        reason: String,
-    },
-    /// `current` moved.
-    Switched,
-    /// It did not move.
-    SwitchFailed {
-        /// The reason.
-        reason: String,
-    },
-    /// Everybody is unpaused, reloads delivered.
-    Unpaused {
-        /// From the first pause sent to the last unpause confirmed.
-        pause: Duration,
-        /// Whether the limit had passed before.
-        expired: bool,
-        /// Reloads that could not be sent.
-        unsent: BTreeMap<MemberId, String>,
-    },
-    /// Members that were not paused were told.
-    Told {
-        /// Reloads that could not be sent.
-        unsent: BTreeMap<MemberId, String>,
-    },
-    /// The guard unpaused by itself, because the limit passed.
-    PauseExpired,
-    /// The volume's directory is flushed, links renewed.
-    Flushed,
-    /// It could not be flushed.
-    FlushFailed {
-        /// The reason.
-        reason: String,
-    },
-    /// An instance was started, on order or by its restart policy.
-    Started {
-        /// Which member.
-        member: MemberId,
-        /// The new token.
-        instance: InstanceToken,
-    },
-    /// An instance could not be started or stopped on order.
-    StartFailed {
-        /// Which member.
-        member: MemberId,
-        /// The reason.
-        reason: String,
-    },
-    /// An instance ended.
-    Ended {
-        /// Which member.
-        member: MemberId,
-        /// Its token.
-        instance: InstanceToken,
-        /// How, as a phrase: `exited with status 1`.
-        how: String,
-    },
-    /// Something is known of an instance.
-    Evidence {
-        /// Which member.
-        member: MemberId,
-        /// What.
-        evidence: Evidence,
-    },
-    /// The services of a failed first rollout are stopped and `current` is taken away.
-    Withdrawn,
-    /// That failed.
-    WithdrawFailed {
-        /// The reason.
-        reason: String,
-    },
-    /// The outcome is in the journal.
-    OutcomeRecorded,
-    /// It could not be written.
-    OutcomeFailed {
-        /// The reason.
-        reason: String,
-    },
-    /// The agent cannot be reached: whatever it had paused is unpaused by itself.
-    AgentLost,
-    /// The agent is back, and these are the instances that live.
-    AgentBack {
-        /// Token by member.
-        alive: BTreeMap<MemberId, InstanceToken>,
-    },
-    /// A higher term has spoken.
-    Deposed,
-    /// A tree that settled before is to be tried although this rollout is stuck.
-    Supersede,
-    /// Time passed.
-    Tick,
-}
-
-/// How a service's `check` command ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CheckVerdict {
-    /// With status 0.
-    Passed,
-    /// With another status; this is its output.
-    Refused(String),
-    /// It could not be run, or not in time: no fault of the candidate.
-    Unknown(String),
-}
-
-/// What is to be done, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Build the release and stage the switch `to.switch`. Answered by Built or BuildFailed.
-    Build,
-    /// Stage the switch `back` to the previous release. Answered by Built or BuildFailed.
-    StageBack,
-    /// See whether these can be paused and signalled. Answered by Examined.
-    Examine(Vec<MemberId>),
-    /// Run a service's `check`. Answered by Checked.
-    Check(ServiceName),
-    /// Put the offer to these. Answered by their statements.
-    Offer(Vec<MemberId>),
-    /// Write the intent to the journal. Answered by IntentRecorded or IntentFailed.
-    RecordIntent,
-    /// Services start on order alone from now on.
-    Hold(Vec<ServiceName>),
-    /// The restart policy applies again; offers are taken back.
-    Release,
-    /// Pause these, all at once. Answered by Paused or PauseFailed.
-    Pause(Vec<MemberId>),
-    /// Move `current`. Answered by Switched or SwitchFailed.
-    Switch(SwitchNumber),
-    /// Queue reloads to these of the paused, and unpause all. Answered by Unpaused.
-    Unpause(Vec<MemberId>),
-    /// Send the reload to these, which are not paused. Answered by Told.
-    Tell(Vec<MemberId>),
-    /// Flush the volume's directory and renew the links. Answered by Flushed or FlushFailed.
-    Flush,
-    /// End and start these. Answered by Ended and Started, or StartFailed.
-    Restart(Vec<MemberId>),
-    /// Start these. Answered by Started or StartFailed.
-    Start(Vec<MemberId>),
-    /// Probe these until the rollout ends. Answered by Evidence.
-    Probe(Vec<MemberId>),
-    /// Say again what is known of everybody. Answered by Evidence.
-    Look,
-    /// Stop these services and take `current` away. Answered by Withdrawn or WithdrawFailed.
-    Withdraw(Vec<ServiceName>),
-    /// Remember that this revision failed, flushed before anything is reported.
-    Quarantine(Vec<Failure>),
-    /// Write the outcome to the journal. Answered by OutcomeRecorded or OutcomeFailed.
-    RecordOutcome(Outcome),
-    /// Tell people.
-    Report(Notice),
+/// What the machine counts for itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Whom each [`Command::Tell`] that is not answered yet was for, oldest first. A leg that begins empties
+    /// the lists and keeps their places: an answer that comes late speaks of nobody any more.
+    pub tells: VecDeque<Vec<MemberId>>,
+    /// How often the present step failed in a row: the road back, or writing the outcome.
+    pub tries: u32,
 }
 
 /// The rollout after an event, and what is to be done now.
@@ -448,12 +284,16 @@ pub enum Command {
 #[must_use]
 pub fn next(mut rollout: Rollout, event: Event, now: Moment) -> (Rollout, Vec<Command>) {
     let mut commands = Vec::new();
+    let before = rollout.clone();
     rollout.note(&event, now);
-    if let Event::Deposed = event {
-        rollout.phase = Phase::Done(Outcome::Deposed);
-        return (rollout, commands);
+    match (&event, rollout.outcome()) {
+        // It is over: whatever still arrives is for the next rollout.
+        (_, Some(_)) => {}
+        (Event::Deposed, None) => rollout.phase = Phase::Done(Outcome::Deposed),
+        (_, None) => road::advance(&mut rollout, event, now, &mut commands),
     }
-    road::advance(&mut rollout, event, now, &mut commands);
+    let news = rollout.news_since(&before);
+    commands.splice(0..0, news);
     (rollout, commands)
 }
 
@@ -472,17 +312,57 @@ pub fn start(mut rollout: Rollout) -> (Rollout, Vec<Command>) {
 }
 
 impl Rollout {
-    /// When the driver has to send [`Event::Tick`] at the latest.
+    /// A rollout that is to be given to [`start`]. `back` is the number set aside for the way back.
+    #[must_use]
+    pub fn new(
+        id: RolloutId,
+        kind: Kind,
+        (from, to, back): (Option<Side>, Side, SwitchNumber),
+        limits: Limits,
+        members: BTreeMap<MemberId, Member>,
+    ) -> Self {
+        Self {
+            id,
+            kind,
+            from,
+            to,
+            back,
+            limits,
+            members,
+            leg: Leg::There,
+            phase: Phase::Preparing(Preparing::start()),
+            agent_lost: false,
+            pending: Pending::default(),
+        }
+    }
+
+    /// When the driver has to send [`Event::Tick`] at the latest. None: an answer to a command is pending,
+    /// which always comes (see [`Command`]), or it is over.
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
+        let lost = self.agent_lost;
+        let members = || {
+            self.members
+                .values()
+                .filter_map(|member| member.next_moment(lost))
+                .min()
+        };
         match &self.phase {
             Phase::Preparing(preparing) => preparing.votes.values().min().copied(),
-            // These wait for an answer that always comes: the driver reports also a failure to answer.
             Phase::Recording | Phase::Pausing | Phase::Publishing { .. } | Phase::Unpausing { .. } => None,
-            Phase::Verifying { .. } => self.members.values().filter_map(Member::next_moment).min(),
-            Phase::Baking { until } => Some(*until),
+            Phase::Verifying { .. } => members(),
+            Phase::Baking { until } => members().into_iter().chain([*until]).min(),
             Phase::Closing { retry_at, .. } => *retry_at,
-            Phase::Stuck { retry_at, .. } => Some(*retry_at),
+            Phase::Stuck {
+                retry_at,
+                switched: true,
+                ..
+            } => members().into_iter().chain([*retry_at]).min(),
+            Phase::Stuck {
+                retry_at,
+                switched: false,
+                ..
+            } => Some(*retry_at),
             Phase::Done(_) => None,
         }
     }
@@ -513,6 +393,27 @@ impl Rollout {
             | Phase::Closing { .. }
             | Phase::Stuck { .. } => None,
         }
+    }
+
+    /// Whether it goes to the new release.
+    fn there(&self) -> bool {
+        match self.leg {
+            Leg::There => true,
+            Leg::Back(_) => false,
+        }
+    }
+
+    /// The switch that everybody has to leave: on the way back, the failed one.
+    fn failed_switch(&self) -> Option<SwitchNumber> {
+        match self.leg {
+            Leg::There => None,
+            Leg::Back(_) => Some(self.to.switch),
+        }
+    }
+
+    /// Whether this is a first rollout on its way back: nothing to switch to.
+    fn withdraws(&self) -> bool {
+        self.kind == Kind::First && self.from.is_none()
     }
 
     /// The participants that fit a condition.

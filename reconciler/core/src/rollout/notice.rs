@@ -5,7 +5,7 @@ use std::time::Duration;
 use lockstep_protocol::Revision;
 use serde::{Deserialize, Serialize};
 
-use super::{Leg, MemberId, Rollout};
+use super::{Failure, Leg, MemberId, Phase, Progress, Rollout};
 
 /// The kinds of notice. The names are stable: `lockstep events --json` prints them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +95,56 @@ impl Rollout {
         })
     }
 
+    /// A notice about the rollout as a whole, with how long it took.
+    pub(super) fn say_took(&self, kind: NoticeKind, duration: Duration) -> super::Command {
+        super::Command::Report(Notice {
+            kind,
+            member: None,
+            revision: Some(self.revision_of_leg().clone()),
+            duration: Some(duration),
+            message: String::new(),
+        })
+    }
+
+    /// What is new of the members since `before`. Nothing before the unpause: there nobody may wait for a
+    /// report. Nothing when the rollout turned round: then who failed was named on the way.
+    pub(super) fn news_since(&self, before: &Self) -> Vec<super::Command> {
+        match self.phase {
+            Phase::Verifying { .. } | Phase::Baking { .. } | Phase::Closing { .. } | Phase::Stuck { .. } => {}
+            Phase::Preparing(_)
+            | Phase::Recording
+            | Phase::Pausing
+            | Phase::Publishing { .. }
+            | Phase::Unpausing { .. }
+            | Phase::Done(_) => return Vec::new(),
+        }
+        if self.there() != before.there() {
+            return Vec::new();
+        }
+        let news = self.members.iter().filter_map(|(id, member)| {
+            if before.members.get(id).map(|member| &member.progress) == Some(&member.progress) {
+                return None;
+            }
+            match &member.progress {
+                Progress::Reached => Some(self.say_of(id, NoticeKind::Reached, member.tier.to_string())),
+                Progress::Failed(failure) => {
+                    Some(self.say_of(id, NoticeKind::Failed, failure.message.clone()))
+                }
+                Progress::Unproven => {
+                    let message = "absent, and unproven in its time".to_owned();
+                    Some(self.say_of(id, NoticeKind::Failed, message))
+                }
+                Progress::Waiting
+                | Progress::Coming { .. }
+                | Progress::Telling { .. }
+                | Progress::Told { .. }
+                | Progress::Starting { .. }
+                | Progress::Down { .. } => None,
+            }
+        });
+        news.collect()
+    }
+
     /// A notice about one member.
     pub(super) fn say_of(&self, member: &MemberId, kind: NoticeKind, message: String) -> super::Command {
         super::Command::Report(Notice {
@@ -112,4 +162,10 @@ impl Rollout {
             (Leg::There, _) | (Leg::Back(_), None) => &self.to.revision,
         }
     }
+}
+
+/// All failures in one line.
+pub(super) fn in_one_line(failures: &[Failure]) -> String {
+    let all: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    all.join("; ")
 }

@@ -9,7 +9,7 @@ use lockstep_protocol::{InstanceToken, SwitchNumber};
 
 use super::{
     Command, Effect, Event, Failure, FailureKind, Leg, Life, MemberId, Moment, NoticeKind, Outcome, Part,
-    Phase, Progress, Rollout, back, road, verifying,
+    Pending, Phase, Progress, Rollout, back, closing, verifying,
 };
 
 /// What is found at the start of a coordinator, after the thaw.
@@ -28,18 +28,16 @@ pub struct Found {
 pub fn recover(mut rollout: Rollout, found: &Found, now: Moment) -> (Rollout, Vec<Command>) {
     let mut out = Vec::new();
     rollout.agent_lost = false;
+    rollout.pending = Pending::default();
     rollout.leg = Leg::There;
+    for member in rollout.members.values_mut() {
+        member.progress = Progress::Waiting;
+    }
     let from = rollout.from.as_ref().map(|from| from.switch);
-    let lost = |message: &str| Failure {
-        member: None,
-        kind: FailureKind::TimedOut,
-        message: message.to_owned(),
-    };
-
     if found.current == from && !(found.quarantined && rollout.withdraws()) {
         // Nothing was switched, so nothing has to be undone: the guard has unpaused by itself.
         let reason = "the reconciler ended before the switch".to_owned();
-        road::close(&mut rollout, Outcome::Aborted { reason }, &mut out);
+        closing::close(&mut rollout, Outcome::Aborted { reason }, &mut out);
         return (rollout, out);
     }
     out.push(Command::Hold(rollout.services()));
@@ -48,64 +46,78 @@ pub fn recover(mut rollout: Rollout, found: &Found, now: Moment) -> (Rollout, Ve
             unpausing: false,
             telling: false,
         };
-        take_up_restarts(&mut rollout, found, now);
-        rollout.note(
-            &Event::AgentBack {
-                alive: found.alive.clone(),
-            },
-            now,
-        );
-        verifying::begin(&mut rollout, now, &mut out);
-        if let Phase::Verifying { .. } = rollout.phase {
-            verifying::tell_again(&rollout, &mut out);
+        for id in take_up_restarts(&mut rollout, found) {
+            if let Some(member) = rollout.members.get_mut(&id) {
+                // As if it had been ordered just now: noting who lives finds it started.
+                member.progress = Progress::Starting {
+                    until: now.after(member.span()),
+                };
+            }
         }
-        return (rollout, out);
-    }
-    rollout.leg = Leg::Back(vec![lost("the reconciler ended while it was restoring")]);
-    take_up_restarts(&mut rollout, found, now);
-    rollout.note(
-        &Event::AgentBack {
-            alive: found.alive.clone(),
-        },
-        now,
-    );
-    for member in rollout.members.values_mut() {
-        member.progress = Progress::Waiting;
-    }
-    if found.current == Some(rollout.back) {
-        out.push(rollout.say_why(NoticeKind::Restoring, "taken up again after a restart".to_owned()));
+        note_alive(&mut rollout, found, now);
         verifying::begin(&mut rollout, now, &mut out);
-        verifying::tell_again(&rollout, &mut out);
         return (rollout, out);
     }
-    if found.current != Some(rollout.to.switch) && !rollout.withdraws() {
-        let at = found
-            .current
-            .map_or_else(|| "nothing".to_owned(), |switch| format!("switch {switch}"));
-        out.push(rollout.say_why(
-            NoticeKind::Alarm,
-            format!(
-                "ForeignCurrent: `current` points to {at}, which is neither side of the rollout that was under \
-                 way ({} to {}): somebody else wrote to the volume; going back to {}",
-                from.map_or_else(|| "nothing".to_owned(), |switch| switch.to_string()),
-                rollout.to.switch,
-                from.map_or_else(|| "nothing".to_owned(), |switch| switch.to_string()),
-            ),
-        ));
+    let failure = why_back(&rollout, found);
+    rollout.leg = Leg::Back(vec![failure.clone()]);
+    // Who lives is noted as before the switch: deaths are no evidence against the previous release.
+    rollout.phase = Phase::Publishing { paused: false };
+    take_up_restarts(&mut rollout, found);
+    note_alive(&mut rollout, found, now);
+    if found.current == Some(rollout.back) {
+        out.push(rollout.say_why(NoticeKind::Restoring, failure.message));
+        verifying::begin(&mut rollout, now, &mut out);
+        return (rollout, out);
     }
-    let failures = match &rollout.leg {
-        Leg::Back(failures) => failures.clone(),
-        Leg::There => Vec::new(),
-    };
-    back::go_back(&mut rollout, failures, now, &mut out);
+    if found.current != from && found.current != Some(rollout.to.switch) {
+        out.push(rollout.say_why(NoticeKind::Alarm, failure.message.clone()));
+    }
+    if found.quarantined {
+        // Why it failed is kept there: nothing that is known now is a better reason.
+        back::turn_round(&mut rollout, vec![failure], now, &mut out);
+    } else {
+        back::go_back(&mut rollout, vec![failure], now, &mut out);
+    }
     (rollout, out)
 }
 
-/// Finds out which members that are to be restarted, or started, had their turn already.
+/// Why a rollout that is taken up goes back.
+fn why_back(rollout: &Rollout, found: &Found) -> Failure {
+    let name = |switch: Option<SwitchNumber>| {
+        switch.map_or_else(|| "nothing".to_owned(), |switch| format!("switch {switch}"))
+    };
+    let from = rollout.from.as_ref().map(|from| from.switch);
+    let ours = [from, Some(rollout.to.switch), Some(rollout.back)];
+    let message = if ours.contains(&found.current) {
+        "the reconciler ended while it was restoring; it goes on".to_owned()
+    } else {
+        format!(
+            "ForeignCurrent: `current` points to {}, which is neither side of the rollout that was under way \
+             ({} to {}): somebody else wrote to the volume; going back to what was live before",
+            name(found.current),
+            name(from),
+            name(Some(rollout.to.switch)),
+        )
+    };
+    Failure {
+        member: None,
+        kind: FailureKind::Volume,
+        message,
+    }
+}
+
+fn note_alive(rollout: &mut Rollout, found: &Found, now: Moment) {
+    let alive = found.alive.clone();
+    rollout.note(&Event::AgentBack { alive }, now);
+}
+
+/// Finds out which members that are to be restarted, or started, had their turn already, and names those of
+/// them that live.
 ///
 /// Their end was this rollout's own doing, so it is no failure: an instance other than the one that began
 /// was started on the new release; none at all was caught between its end and its start.
-fn take_up_restarts(rollout: &mut Rollout, found: &Found, now: Moment) {
+fn take_up_restarts(rollout: &mut Rollout, found: &Found) -> Vec<MemberId> {
+    let mut live = Vec::new();
     for (id, member) in &mut rollout.members {
         if member.effect == Effect::Reload || member.part == Part::Absent {
             continue;
@@ -118,10 +130,11 @@ fn take_up_restarts(rollout: &mut Rollout, found: &Found, now: Moment) {
             continue;
         }
         member.restarted = true;
-        member.life = lives;
         member.statement = None;
-        if member.alive() {
-            member.told(now);
+        member.life = Life::Dead;
+        if lives != Life::Dead {
+            live.push(id.clone());
         }
     }
+    live
 }

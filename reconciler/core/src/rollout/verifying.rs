@@ -1,52 +1,23 @@
 //! Verifying and Baking: evidence is waited for, restarts take their turn, failures send everybody back.
 
-use super::member::WayBack;
-use super::road::{close, mark_unsent};
+use super::closing::close;
+use super::member::{Ask, Judged};
+use super::notice::in_one_line;
 use super::{
-    Command, Effect, Event, Failure, FailureKind, Leg, Moment, NoticeKind, Outcome, Part, Phase, Progress,
+    Command, Event, Failure, FailureKind, Leg, MemberId, Moment, NoticeKind, Outcome, Part, Phase, Progress,
     Rollout, back,
 };
-use crate::service::{Reload, Tier};
+use crate::service::Tier;
 
-/// Begins to verify: everybody that is told by the switch alone counts as told now.
+/// Begins to verify: `current` is moved, and whoever was paused is not any more.
 pub(super) fn begin(rollout: &mut Rollout, now: Moment, out: &mut Vec<Command>) {
-    let there = rollout.leg == Leg::There;
-    for (id, member) in &mut rollout.members {
-        let told = if there {
-            member.effect == Effect::Reload
-        } else {
-            member.way_back() == WayBack::Tell
-        };
-        let nothing = !there && member.way_back() == WayBack::Nothing;
-        match member.progress {
-            Progress::Waiting if nothing => member.progress = Progress::Reached,
-            // It ended between the pause and now: whether before or after the rename, it counts.
-            Progress::Waiting
-                if there
-                    && member.part == Part::Participant
-                    && !member.alive()
-                    && member.effect != Effect::Start
-                    && !member.restarted =>
-            {
-                let message = "it ended while the switch was made: see its output file".to_owned();
-                member.progress = member.fail(id, FailureKind::Died, message);
+    if !rollout.agent_lost {
+        // Their reloads were sent: the ones that were not are marked already.
+        for member in rollout.members.values_mut() {
+            if let Progress::Telling { .. } = member.progress {
+                member.progress = Progress::Waiting;
+                member.told(now);
             }
-            Progress::Waiting if told && member.alive() => member.told(now),
-            // An absent member is started by the switch's own order; so is whoever died before the way back.
-            Progress::Waiting if told || (member.part == Part::Absent && !member.alive()) => {
-                member.progress = Progress::Down {
-                    again_at: now,
-                    until: now.after(member.within),
-                };
-            }
-            // Restarts come last; a failure to tell, or a death, was noted before.
-            Progress::Waiting
-            | Progress::Told { .. }
-            | Progress::Starting { .. }
-            | Progress::Down { .. }
-            | Progress::Reached
-            | Progress::Failed(_)
-            | Progress::Unproven => {}
         }
     }
     out.push(rollout.say(NoticeKind::Verifying));
@@ -81,40 +52,19 @@ pub(super) fn verifying(rollout: &mut Rollout, event: Event, now: Moment, out: &
                     };
                     return back::go_back(rollout, vec![failure], now, out);
                 }
-                Leg::Back(_) => return back::get_stuck(rollout, true, message, now, out),
+                Leg::Back(_) => return back::get_stuck_switched(rollout, false, message, now, out),
             }
         }
-        Event::StartFailed { member: id, reason } => {
-            let there = rollout.leg == Leg::There;
-            if let Some(member) = rollout.members.get_mut(&id) {
-                member.progress = match &member.progress {
-                    // On the way back, and for one that never counted, it is tried until the limit.
-                    Progress::Starting { until } if !there || member.part == Part::Absent => Progress::Down {
-                        again_at: now.after(std::time::Duration::from_secs(1)),
-                        until: *until,
-                    },
-                    Progress::Starting { .. }
-                    | Progress::Waiting
-                    | Progress::Told { .. }
-                    | Progress::Down { .. }
-                    | Progress::Reached
-                    | Progress::Failed(_)
-                    | Progress::Unproven => {
-                        let message = format!("it could not be started: {reason}");
-                        member.fail(&id, FailureKind::NotStarted, message)
-                    }
-                };
-            }
-        }
-        Event::AgentBack { .. } => tell_again(rollout, out),
-        Event::Told { unsent } => mark_unsent(rollout, &unsent, out),
         // An unpause whose answer was overtaken by the loss of the agent: all are told again when it is back.
         Event::Unpaused { .. } | Event::PauseExpired => {}
         // Noted in the members, or just time: judged below.
         Event::Started { .. }
+        | Event::StartFailed { .. }
         | Event::Ended { .. }
         | Event::Evidence { .. }
+        | Event::Told { .. }
         | Event::AgentLost
+        | Event::AgentBack { .. }
         | Event::Tick => {}
         // Nothing else was asked for.
         Event::Built
@@ -137,69 +87,36 @@ pub(super) fn verifying(rollout: &mut Rollout, event: Event, now: Moment, out: &
     judge(rollout, now, out);
 }
 
-/// Sends the reload again to whoever has not shown evidence: who was told before the agent was lost is
-/// unknown, and a reload that comes twice does no harm.
-pub(super) fn tell_again(rollout: &Rollout, out: &mut Vec<Command>) {
-    let there = rollout.leg == Leg::There;
-    let again = rollout.select(|member| {
-        let told = if there {
-            member.effect == Effect::Reload
-        } else {
-            member.way_back() == WayBack::Tell
-        };
-        told && member.alive()
-            && matches!(member.reload, Reload::Signal(_))
-            && member.progress != Progress::Reached
-    });
-    if !again.is_empty() {
-        out.push(Command::Tell(again));
-    }
-}
-
 /// Looks at everybody and goes on where that is possible.
 fn judge(rollout: &mut Rollout, now: Moment, out: &mut Vec<Command>) {
-    judge_members(rollout, now, false, out);
-    let there = rollout.leg == Leg::There;
+    judge_members(rollout, now);
+    let there = rollout.there();
     let failures = failures(rollout);
     if there && !failures.is_empty() {
         return back::go_back(rollout, failures, now, out);
     }
-    let Phase::Verifying { flushed, restarting } = rollout.phase.clone() else {
-        return;
-    };
-    if !restarting {
-        let (last, first): (Vec<_>, Vec<_>) = rollout.members.iter().partition(|(_, member)| {
-            if there {
-                member.effect != Effect::Reload
-            } else {
-                member.way_back() == WayBack::Restart
-            }
-        });
-        let reloads_done = first
-            .iter()
-            .all(|(_, member)| member.resolved() || (there && member.part == Part::Absent));
-        if !reloads_done {
-            return;
-        }
-        let waiting: Vec<_> = last
-            .iter()
-            .filter(|(_, member)| member.progress == Progress::Waiting)
-            .map(|(id, _)| (*id).clone())
-            .collect();
-        rollout.phase = Phase::Verifying {
-            flushed,
-            restarting: true,
-        };
-        order_starts(rollout, waiting, now, out);
-    }
     let Phase::Verifying {
-        flushed: true,
-        restarting: true,
+        flushed,
+        mut restarting,
     } = rollout.phase
     else {
         return;
     };
-    if !rollout.members.values().all(super::Member::resolved) {
+    ask(rollout, restarting, now, out);
+    if !restarting {
+        // An absent one does not keep the restarts waiting: it is told, and has no veto.
+        restarting = rollout
+            .members
+            .values()
+            .filter(|member| member.asked(there) != Ask::Restart)
+            .all(|member| member.resolved() || member.part == Part::Absent);
+        if !restarting {
+            return;
+        }
+        rollout.phase = Phase::Verifying { flushed, restarting };
+        ask(rollout, restarting, now, out);
+    }
+    if !flushed || !rollout.members.values().all(super::Member::resolved) {
         return;
     }
     match rollout.leg.clone() {
@@ -211,32 +128,104 @@ fn judge(rollout: &mut Rollout, now: Moment, out: &mut Vec<Command>) {
             };
         }
         Leg::Back(first) if failures.is_empty() => {
-            close(rollout, Outcome::RolledBack { failures: first }, out)
+            close(rollout, Outcome::RolledBack { failures: first }, out);
         }
-        Leg::Back(_) => {
-            let why: Vec<_> = failures.iter().map(ToString::to_string).collect();
-            back::get_stuck(rollout, true, why.join("; "), now, out);
-        }
+        Leg::Back(_) => back::get_stuck_switched(rollout, true, in_one_line(&failures), now, out),
     }
 }
 
-/// Restarts the living and starts the dead among these.
-pub(super) fn order_starts(
-    rollout: &mut Rollout,
-    ids: Vec<super::MemberId>,
-    now: Moment,
-    out: &mut Vec<Command>,
-) {
+/// Asks of everybody who waits what the leg asks: the living are told, the dead started. Those to be
+/// restarted wait for their turn.
+pub(super) fn ask(rollout: &mut Rollout, turn: bool, now: Moment, out: &mut Vec<Command>) {
+    let there = rollout.there();
+    let mut starts = Vec::new();
+    for (id, member) in &mut rollout.members {
+        match (&member.progress, member.asked(there), member.alive()) {
+            (Progress::Waiting, Ask::Nothing, true) => member.progress = Progress::Reached,
+            (Progress::Waiting, Ask::Tell, true) if member.is_signalled(there) => {
+                member.progress = Progress::Telling {
+                    until: now.after(member.span()),
+                };
+            }
+            // It sees the switch by itself.
+            (Progress::Waiting, Ask::Tell, true) => member.told(now),
+            (Progress::Waiting, Ask::Restart, _) if turn => starts.push(id.clone()),
+            (Progress::Waiting, Ask::Restart, true) => {}
+            // On the way there it ends by this rollout's order alone, and so it starts in its turn.
+            (Progress::Waiting, Ask::Restart, false) if there && member.part == Part::Participant => {}
+            (Progress::Waiting, Ask::Nothing | Ask::Tell | Ask::Restart, false) => {
+                member.progress = Progress::Down {
+                    again_at: now,
+                    until: now.after(member.span()),
+                };
+                starts.push(id.clone());
+            }
+            (Progress::Down { again_at, .. }, _, _) if now >= *again_at => starts.push(id.clone()),
+            (
+                Progress::Coming { .. }
+                | Progress::Telling { .. }
+                | Progress::Told { .. }
+                | Progress::Starting { .. }
+                | Progress::Down { .. }
+                | Progress::Reached
+                | Progress::Failed(_)
+                | Progress::Unproven,
+                _,
+                _,
+            ) => {}
+        }
+    }
+    order_starts(rollout, starts, now, out);
+    let open: Vec<_> = rollout.pending.tells.iter().flatten().cloned().collect();
+    let telling = rollout
+        .members
+        .iter()
+        .filter_map(|(id, member)| match member.progress {
+            Progress::Telling { .. } if !open.contains(id) => Some(id.clone()),
+            Progress::Telling { .. }
+            | Progress::Waiting
+            | Progress::Coming { .. }
+            | Progress::Told { .. }
+            | Progress::Starting { .. }
+            | Progress::Down { .. }
+            | Progress::Reached
+            | Progress::Failed(_)
+            | Progress::Unproven => None,
+        });
+    let telling = telling.collect();
+    tell(rollout, telling, out);
+}
+
+/// Sends the reload to these, and keeps in mind whom the answer will be about. While the agent is lost
+/// nothing is sent: whoever is told then is told when it is back.
+pub(super) fn tell(rollout: &mut Rollout, ids: Vec<MemberId>, out: &mut Vec<Command>) {
+    if ids.is_empty() || rollout.agent_lost {
+        return;
+    }
+    rollout.pending.tells.push_back(ids.clone());
+    out.push(Command::Tell(ids));
+}
+
+/// Restarts the living and starts the dead among these. While the agent is lost they wait for it.
+fn order_starts(rollout: &mut Rollout, ids: Vec<MemberId>, now: Moment, out: &mut Vec<Command>) {
+    let agent_lost = rollout.agent_lost;
     let mut restart = Vec::new();
     let mut start = Vec::new();
     for id in ids {
-        if let Some(member) = rollout.members.get_mut(&id) {
-            member.starting(now);
-            if member.alive() {
-                restart.push(id)
-            } else {
-                start.push(id)
-            }
+        let Some(member) = rollout.members.get_mut(&id) else {
+            continue;
+        };
+        let until = member.start_limit(now);
+        if agent_lost {
+            member.progress = Progress::Down { again_at: now, until };
+            continue;
+        }
+        member.restarted = true;
+        member.progress = Progress::Starting { until };
+        if member.alive() {
+            restart.push(id);
+        } else {
+            start.push(id);
         }
     }
     if !restart.is_empty() {
@@ -247,39 +236,16 @@ pub(super) fn order_starts(
     }
 }
 
-/// Moves everybody's progress on, reports what is new, and starts again who is due.
-pub(super) fn judge_members(rollout: &mut Rollout, now: Moment, forever: bool, out: &mut Vec<Command>) {
-    let expected = rollout.expected();
-    let mut news = Vec::new();
-    let mut due = Vec::new();
+/// Moves everybody's progress on.
+pub(super) fn judge_members(rollout: &mut Rollout, now: Moment) {
+    let leg = Judged {
+        expected: rollout.expected(),
+        failed: rollout.failed_switch(),
+        agent_lost: rollout.agent_lost,
+    };
     for (id, member) in &mut rollout.members {
-        let before = member.progress.clone();
-        member.judge(id, expected, now, forever);
-        match &member.progress {
-            progress if *progress == before => {}
-            Progress::Reached => news.push((id.clone(), NoticeKind::Reached, member.tier.to_string())),
-            Progress::Failed(failure) => news.push((id.clone(), NoticeKind::Failed, failure.message.clone())),
-            Progress::Unproven => {
-                news.push((
-                    id.clone(),
-                    NoticeKind::Failed,
-                    "absent, and unproven in its time".to_owned(),
-                ));
-            }
-            Progress::Waiting | Progress::Told { .. } | Progress::Starting { .. } | Progress::Down { .. } => {
-            }
-        }
-        if let Progress::Down { again_at, .. } = member.progress
-            && now >= again_at
-            && !rollout.agent_lost
-        {
-            due.push(id.clone());
-        }
+        member.judge(id, &leg, now);
     }
-    for (id, kind, message) in news {
-        out.push(rollout.say_of(&id, kind, message));
-    }
-    order_starts(rollout, due, now, out);
 }
 
 /// The failures that count.
@@ -290,6 +256,8 @@ pub(super) fn failures(rollout: &Rollout) -> Vec<Failure> {
         .filter_map(|member| match &member.progress {
             Progress::Failed(failure) => Some(failure.clone()),
             Progress::Waiting
+            | Progress::Coming { .. }
+            | Progress::Telling { .. }
             | Progress::Told { .. }
             | Progress::Starting { .. }
             | Progress::Down { .. }
@@ -299,8 +267,9 @@ pub(super) fn failures(rollout: &Rollout) -> Vec<Failure> {
         .collect()
 }
 
+/// Ends in Settled. Whoever is not a participant and showed no evidence until now is named.
 fn settle(rollout: &mut Rollout, out: &mut Vec<Command>) {
-    let unproven = rollout.select(|member| member.progress == Progress::Unproven);
+    let unproven = rollout.select(|member| member.progress != Progress::Reached);
     close(rollout, Outcome::Settled { unproven }, out);
 }
 
@@ -309,7 +278,16 @@ pub(super) fn baking(rollout: &mut Rollout, event: Event, now: Moment, out: &mut
         return;
     };
     match event {
-        Event::Tick if now >= until => settle(rollout, out),
+        Event::Tick if now >= until => {
+            judge_members(rollout, now);
+            let failures = failures(rollout);
+            if failures.is_empty() {
+                settle(rollout, out);
+            } else {
+                back::go_back(rollout, failures, now, out);
+            }
+            return;
+        }
         Event::Evidence {
             member: id,
             evidence: super::Evidence::Probed(result),
@@ -317,7 +295,7 @@ pub(super) fn baking(rollout: &mut Rollout, event: Event, now: Moment, out: &mut
             let counts = rollout
                 .members
                 .get(&id)
-                .is_some_and(|member| member.part == Part::Participant);
+                .is_some_and(|member| member.part == Part::Participant && member.tier == Tier::Probed);
             if let (true, Some(why)) = (counts, result.failure) {
                 let message = format!("its probe failed while baking: {why}");
                 let failure = Failure {
@@ -325,18 +303,18 @@ pub(super) fn baking(rollout: &mut Rollout, event: Event, now: Moment, out: &mut
                     kind: FailureKind::TimedOut,
                     message,
                 };
-                back::go_back(rollout, vec![failure], now, out);
+                return back::go_back(rollout, vec![failure], now, out);
             }
         }
-        // A death was noted as a failure.
-        Event::Ended { .. } | Event::AgentBack { .. } => {
-            let failures = failures(rollout);
-            if !failures.is_empty() {
-                back::go_back(rollout, failures, now, out);
-            }
-        }
-        // Statements were all heard; a lost agent is judged when it is back.
-        Event::Evidence { .. } | Event::Started { .. } | Event::AgentLost | Event::Tick => {}
+        // Noted in the members, or just time: judged below.
+        Event::Evidence { .. }
+        | Event::Started { .. }
+        | Event::StartFailed { .. }
+        | Event::Ended { .. }
+        | Event::Told { .. }
+        | Event::AgentLost
+        | Event::AgentBack { .. }
+        | Event::Tick => {}
         // Nothing else was asked for.
         Event::Built
         | Event::BuildFailed { .. }
@@ -349,11 +327,9 @@ pub(super) fn baking(rollout: &mut Rollout, event: Event, now: Moment, out: &mut
         | Event::Switched
         | Event::SwitchFailed { .. }
         | Event::Unpaused { .. }
-        | Event::Told { .. }
         | Event::PauseExpired
         | Event::Flushed
         | Event::FlushFailed { .. }
-        | Event::StartFailed { .. }
         | Event::Withdrawn
         | Event::WithdrawFailed { .. }
         | Event::OutcomeRecorded
@@ -361,4 +337,10 @@ pub(super) fn baking(rollout: &mut Rollout, event: Event, now: Moment, out: &mut
         | Event::Deposed
         | Event::Supersede => {}
     }
+    judge_members(rollout, now);
+    let failures = failures(rollout);
+    if !failures.is_empty() {
+        return back::go_back(rollout, failures, now, out);
+    }
+    ask(rollout, true, now, out);
 }
