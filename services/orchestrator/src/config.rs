@@ -1,7 +1,7 @@
 //! The orchestrator's configuration: what it accepts, and what it says when it does not.
 
 use lockstep_client::{Refusal, Snapshot, SwitchNumber};
-use trader_config::{Invalid, OrchestratorView, Problem, locate, parse};
+use trader_config::{Invalid, OrchestratorView, Problem, locate, parse, summary};
 
 use crate::session::Up;
 
@@ -56,23 +56,16 @@ pub(crate) fn judge_account(config: &Config, session: Option<&Up>) -> Result<(),
     })
 }
 
-/// The first problem with its place; the others behind it, as there is room for one place alone.
+/// The status file has room for one place: that of the first problem.
 fn refusal(file: &str, problems: &[Problem]) -> Refusal {
-    let mut messages = problems.iter().map(|problem| {
-        let key = problem
-            .key
-            .as_ref()
-            .map(|key| format!("{key}: "))
-            .unwrap_or_default();
-        format!("{key}{}", problem.message)
-    });
-    let first = messages.next().unwrap_or_default();
-    let message = messages.fold(first, |all, next| format!("{all}; also {next}"));
+    let Problem {
+        message,
+        line,
+        column,
+        key: _,
+    } = summary(problems);
     let refusal = Refusal::new(message).in_file(file);
-    match problems
-        .first()
-        .and_then(|problem| problem.line.zip(problem.column))
-    {
+    match line.zip(column) {
         Some((line, column)) => refusal.at(line, column),
         None => refusal,
     }

@@ -249,8 +249,8 @@ fn a_pause_does_not_cost_the_session() {
 
 #[test]
 fn a_lost_broker_is_found_again_and_a_scanner_may_come_late() {
-    let first = Broker::start("127.0.0.1:0");
-    let port = first.port;
+    let port = support::port();
+    let first = Broker::start(&format!("127.0.0.1:{port}"));
     let mut volume = Volume::with(&config(port, NOBODY, ""));
     let orchestrator = orchestrator(&volume);
     orchestrator.process.line_with("session 1 up");
@@ -275,8 +275,8 @@ fn a_lost_broker_is_found_again_and_a_scanner_may_come_late() {
 
 #[test]
 fn without_auto_reconnect_a_lost_session_waits_for_the_configuration() {
-    let broker = Broker::start("127.0.0.1:0");
-    let port = broker.port;
+    let port = support::port();
+    let broker = Broker::start(&format!("127.0.0.1:{port}"));
     let off = config(port, NOBODY, "").replace("ibkr = { ", "ibkr = { auto_reconnect = false, ");
     let mut volume = Volume::with(&off);
     let orchestrator = orchestrator(&volume);

@@ -1,7 +1,7 @@
 //! The scanner's configuration: what it accepts, and what it says when it does not.
 
 use lockstep_client::{Refusal, Revision, Snapshot, SwitchNumber};
-use trader_config::{Invalid, Problem, ScannerView, locate, parse};
+use trader_config::{Invalid, Problem, ScannerView, locate, parse, summary};
 
 use crate::market::Market;
 
@@ -54,23 +54,16 @@ pub(crate) fn read(text: &str, market: &Market) -> Result<ScannerView, Vec<Probl
     )])
 }
 
-/// The first problem with its place; the others behind it, as there is room for one place alone.
+/// The status file has room for one place: that of the first problem.
 fn refusal(file: &str, problems: &[Problem]) -> Refusal {
-    let mut messages = problems.iter().map(|problem| {
-        let key = problem
-            .key
-            .as_ref()
-            .map(|key| format!("{key}: "))
-            .unwrap_or_default();
-        format!("{key}{}", problem.message)
-    });
-    let first = messages.next().unwrap_or_default();
-    let message = messages.fold(first, |all, next| format!("{all}; also {next}"));
+    let Problem {
+        message,
+        line,
+        column,
+        key: _,
+    } = summary(problems);
     let refusal = Refusal::new(message).in_file(file);
-    match problems
-        .first()
-        .and_then(|problem| problem.line.zip(problem.column))
-    {
+    match line.zip(column) {
         Some((line, column)) => refusal.at(line, column),
         None => refusal,
     }
@@ -96,8 +89,8 @@ mod tests {
         let refusal = refusal("config.toml", &read(text, &Market::new()).unwrap_err());
         assert_eq!(
             refusal.to_string(),
-            "config.toml:3:17: strategy.high_base.max_atr_ratio: -1 is too low: at least 0 % of price is expected; \
-             also strategy.high_base.min_rsi: 101 is too high: at most 100 RSI is expected"
+            "config.toml:2:11: strategy.high_base.min_rsi: 101 is too high: at most 100 RSI is expected; also \
+             strategy.high_base.max_atr_ratio: -1 is too low: at least 0 % of price is expected"
         );
     }
 

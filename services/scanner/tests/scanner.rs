@@ -105,12 +105,7 @@ async fn a_port_that_changes_is_accepted_and_taken_at_the_next_start() {
 
 #[tokio::test]
 async fn without_a_listen_address_the_port_is_that_of_the_configuration() {
-    // A port that was free a moment ago: taken by somebody else in between, the scanner says so and the test fails.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = support::port();
     let volume = Volume::with(&format!("scanner.port = {port}\n"));
     let scanner = volume.start("scanner", SCANNER, &[]);
     assert_eq!(
@@ -226,8 +221,8 @@ fn a_check_names_every_mistake_with_its_place() {
     assert_eq!(bad.status.code(), Some(1));
     assert_eq!(
         String::from_utf8(bad.stderr).unwrap(),
-        "FILE:3:17: strategy.low_base.min_atr_ratio: -1 is too low: at least 0 % of price is expected\n\
-         FILE:2:11: strategy.low_base.max_rsi: 101 is too high: at most 100 RSI is expected\n"
+        "FILE:2:11: strategy.low_base.max_rsi: 101 is too high: at most 100 RSI is expected\n\
+         FILE:3:17: strategy.low_base.min_atr_ratio: -1 is too low: at least 0 % of price is expected\n"
     );
     let unknown = check("universe.symbols = [\"ZZZZ\"]\n");
     assert_eq!(unknown.status.code(), Some(1));

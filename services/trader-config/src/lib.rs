@@ -35,7 +35,7 @@ mod view;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use parse::{Problem, locate, parse};
+pub use parse::{Problem, locate, parse, summary};
 pub use rules::Invalid;
 pub use schema::{schema, schema_file};
 pub use sections::{

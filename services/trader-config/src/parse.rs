@@ -40,7 +40,31 @@ pub fn parse<V: View>(text: &str) -> Result<V, Vec<Problem>> {
     let view: V = toml::from_str(text).map_err(|error| vec![syntax(text, &error)])?;
     match view.validate() {
         Ok(()) => Ok(view),
-        Err(found) => Err(found.into_iter().map(|invalid| locate(text, invalid)).collect()),
+        Err(found) => {
+            let mut problems: Vec<Problem> = found.into_iter().map(|invalid| locate(text, invalid)).collect();
+            // In file order; what has no place of its own comes last.
+            problems.sort_by_key(|problem| (problem.line.is_none(), problem.line, problem.column));
+            Err(problems)
+        }
+    }
+}
+
+/// All problems as one, for where there is room for one alone: the place of the first, the text of all.
+#[must_use]
+pub fn summary(problems: &[Problem]) -> Problem {
+    let text = |problem: &Problem| match &problem.key {
+        Some(key) => format!("{key}: {}", problem.message),
+        None => problem.message.clone(),
+    };
+    let texts: Vec<String> = problems.iter().map(text).collect();
+    let (line, column) = problems
+        .first()
+        .map_or((None, None), |first| (first.line, first.column));
+    Problem {
+        key: None,
+        message: texts.join("; also "),
+        line,
+        column,
     }
 }
 

@@ -44,6 +44,23 @@ fn the_document_lists_every_key_with_its_default() {
 }
 
 #[test]
+fn the_schema_is_valid_and_accepts_the_document() {
+    let validator = jsonschema::draft202012::new(schema()).unwrap();
+    let document: toml::Table = toml::from_str(&read("config/config.toml")).unwrap();
+    let document = serde_json::to_value(document).unwrap();
+    assert!(validator.is_valid(&document));
+    for refused in [
+        "[trading]\nmode = \"DEMO\"",
+        "[tradign]",
+        "[universe]\nsymbols = [\"aapl\"]",
+    ] {
+        let document = serde_json::to_value(toml::from_str::<toml::Table>(refused).unwrap()).unwrap();
+        assert!(!validator.is_valid(&document), "{refused}");
+        assert!(parse::<TraderConfig>(refused).is_err(), "{refused}");
+    }
+}
+
+#[test]
 fn the_policy_names_files_that_exist() {
     let policy: toml::Table = toml::from_str(&read(".lockstep/policy.toml")).unwrap();
     for document in policy["document"].as_array().unwrap() {
