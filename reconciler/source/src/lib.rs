@@ -10,17 +10,19 @@
 //! | module | for |
 //! |---|---|
 //! | `spec` | which repository, which branch, which folder, which limits |
-//! | `mirror`, `heal`, `tidy` | the folder with the bare repository: opening, pinning, remaking, repacking |
+//! | `mirror`, `mend`, `heal` | the folder with the bare repository: opening, pinning, remaking, repacking |
 //! | `fetch`, `local`, `copy`, `daemon` | looking at the source and fetching from it |
 //! | `history` | commits: facts, ancestors, names |
 //! | `tree`, `walk`, `refusal` | what a revision publishes, and why not |
+//! | `commit` | a way back, committed and pushed |
 //! | `blobs` | contents by id, from any thread |
 //! | `wake`, `schedule` | when to look |
 //!
-//! What it must never do: write to the source, decide whether a revision may go live, follow a link out of a
+//! What it must never do: write to the source otherwise than by an unforced push of a way back, decide whether a revision may go live, follow a link out of a
 //! tree, load an object before its size is known to be allowed, show credentials, or trust a wake-up.
 
 mod blobs;
+mod commit;
 mod copy;
 mod daemon;
 mod error;
@@ -29,6 +31,7 @@ mod heal;
 mod history;
 mod libgit;
 mod local;
+mod mend;
 mod mirror;
 mod refusal;
 mod schedule;
@@ -36,9 +39,11 @@ mod spec;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tree;
+mod wake;
 mod walk;
 
 pub use blobs::Blobs;
+pub use commit::CommitError;
 pub use error::{Next, SourceError};
 pub use fetch::Head;
 pub use history::CommitFacts;
@@ -46,3 +51,4 @@ pub use mirror::Mirror;
 pub use refusal::{Reason, Refusal, TreeRefused};
 pub use schedule::Schedule;
 pub use spec::{Bounds, Limits, SourceSpec};
+pub use wake::Watcher;

@@ -4,23 +4,18 @@
 //! (`refs/lockstep/kept/<revision>`). It is a copy and can always be remade; the kept revisions are the one
 //! thing that the source may no longer have, so they are carried over wherever that is possible.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use git2::{Commit, ErrorClass, ErrorCode, Oid, Reference, Repository, RepositoryInitOptions};
 use lockstep_protocol::{Digest, Revision};
 
-use crate::libgit;
 use crate::spec::{Transport, published_folder, shown_url};
-use crate::{Blobs, SourceError, SourceSpec};
+use crate::{Blobs, SourceError, SourceSpec, heal, libgit, mend};
 
 /// Where kept revisions are named.
-const KEPT: &str = "refs/lockstep/kept/";
+pub(crate) const KEPT: &str = "refs/lockstep/kept/";
 /// Where the mirror remembers which URL it was fetched from, as a hash: a URL may hold a password.
 const FETCHED_FROM: &str = "lockstep.fetchedfrom";
-/// A lock file this old belongs to a process that died: git holds one for milliseconds.
-const STALE_LOCK: Duration = Duration::from_secs(60);
 
 /// A bare copy of the followed branch's history.
 ///
@@ -53,7 +48,8 @@ impl Mirror {
         if !Reference::is_valid_name(&format!("refs/heads/{}", spec.branch)) {
             return Err(SourceError::InvalidBranch { branch: spec.branch });
         }
-        crate::heal::finish_interrupted(&dir)?;
+        heal::finish_interrupted(&dir)?;
+        mend::after_a_crash(&dir);
         let repo = open_or_make(&dir)?;
         let mirror = Self {
             dir,
@@ -62,7 +58,6 @@ impl Mirror {
             transport,
             repo,
         };
-        mirror.sweep_stale_locks();
         mirror.forget_other_sources()?;
         Ok(mirror)
     }
@@ -192,9 +187,16 @@ impl Mirror {
     /// The error for a failure of the mirror's own folder.
     pub(crate) fn broken(&self, doing: &'static str, error: &git2::Error) -> SourceError {
         match error.class() {
-            ErrorClass::Odb | ErrorClass::Object | ErrorClass::Zlib | ErrorClass::Indexer => {
-                self.damaged(error)
-            }
+            _ if error.code() == ErrorCode::Locked => SourceError::MirrorIo {
+                dir: self.dir.clone(),
+                doing,
+                why: error.message().to_owned(),
+            },
+            ErrorClass::Reference
+            | ErrorClass::Odb
+            | ErrorClass::Object
+            | ErrorClass::Zlib
+            | ErrorClass::Indexer => self.damaged(error),
             _ => SourceError::MirrorIo {
                 dir: self.dir.clone(),
                 doing,
@@ -226,33 +228,6 @@ impl Mirror {
             .set_head(&self.branch_ref())
             .map_err(|e| self.broken("writing its refs", &e))
     }
-
-    /// Removes lock files that a killed process left: each later fetch would fail on them.
-    fn sweep_stale_locks(&self) {
-        let mut folders = vec![self.dir.clone(), self.dir.join("refs")];
-        while let Some(folder) = folders.pop() {
-            let Ok(entries) = fs::read_dir(&folder) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                let Ok(kind) = entry.file_type() else { continue };
-                if kind.is_dir() && folder != self.dir {
-                    folders.push(entry.path());
-                } else if kind.is_file() && entry.path().extension().is_some_and(|e| e == "lock") {
-                    let path = entry.path();
-                    if is_older(&path, STALE_LOCK) && fs::remove_file(&path).is_ok() {
-                        tracing::info!(path = %path.display(), "removed a lock file that a killed process had left");
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Whether a file was last written longer ago than this.
-pub(crate) fn is_older(path: &Path, age: Duration) -> bool {
-    let written = fs::metadata(path).and_then(|m| m.modified());
-    written.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|past| past > age))
 }
 
 /// The pinned commits of a repository, by their refs' names.
@@ -265,8 +240,7 @@ pub(crate) fn pins(repo: &Repository) -> Result<Vec<Oid>, git2::Error> {
 /// Opens the bare repository of a folder. Where git sees none (a new folder, a lost HEAD), one is made around
 /// what is there: objects and refs that are left stay in use.
 fn open_or_make(dir: &Path) -> Result<Repository, SourceError> {
-    let was_there = dir.join("objects").is_dir();
-    if was_there {
+    if dir.join("objects").is_dir() {
         match Repository::open_bare(dir) {
             Ok(repo) => return Ok(repo),
             Err(e) => {
@@ -277,8 +251,15 @@ fn open_or_make(dir: &Path) -> Result<Repository, SourceError> {
     if let Ok(repo) = make(dir) {
         return Ok(repo);
     }
-    // Something lies in the way, such as a file where a folder belongs or a configuration cut short.
-    crate::heal::remove(dir)?;
+    // Something is in the way: a configuration that was cut short, or anything at all, such as a file where
+    // the folder belongs.
+    if dir.join("config").is_file() {
+        heal::remove(&dir.join("config"))?;
+        if let Ok(repo) = make(dir) {
+            return Ok(repo);
+        }
+    }
+    heal::remove(dir)?;
     make(dir)
 }
 

@@ -23,6 +23,8 @@ pub enum Reason {
     Duplicate,
     /// A folder whose bytes git cannot parse.
     Malformed,
+    /// A folder without entries, which git itself never writes.
+    EmptyFolder,
     /// A name that differs from another one of the same folder in case only.
     CaseCollision {
         /// The other name's path.
@@ -78,6 +80,7 @@ impl Reason {
             Self::NotUtf8 => "has a name that is not UTF-8".to_owned(),
             Self::UnsafeName => "has a name that leaves its folder".to_owned(),
             Self::Duplicate => "is there twice".to_owned(),
+            Self::EmptyFolder => "is a folder without files, which git itself never commits".to_owned(),
             Self::Malformed => "is a folder that git cannot parse".to_owned(),
             Self::CaseCollision { with } => {
                 format!("differs from {} in upper and lower case only", quoted(with))
@@ -99,6 +102,7 @@ impl Reason {
         match self {
             Self::Symlink => "Commit a copy of the file that it points to",
             Self::Submodule => "Commit the files themselves",
+            Self::EmptyFolder => "Remove it, or commit a file in it",
             Self::Device | Self::UnknownMode(_) | Self::Duplicate | Self::Malformed => {
                 "Remove it and commit it again with git itself"
             }

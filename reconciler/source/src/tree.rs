@@ -201,37 +201,45 @@ impl Mirror {
             .iter()
             .filter(|(path, _)| !replaced.contains(path))
             .map(|(path, file)| (path, file.size));
-        let changed = sized.iter().map(|file| (&file.path, file.size));
-        let (mut files, mut bytes, mut refusals) = (0_u64, 0_u64, Vec::new());
-        for (path, size) in kept.chain(changed) {
-            files += 1;
-            bytes += size;
-            if size > limits.file_bytes {
-                let reason = Reason::FileTooLarge {
-                    bytes: size,
-                    limit: limits.file_bytes,
-                };
-                refusals.push(Refusal {
-                    path: from_root(&self.spec.path, path.as_str()),
-                    reason,
-                });
-            }
-        }
-        let mut whole = |reason| {
+        let mut all: Vec<_> = kept
+            .chain(sized.iter().map(|file| (&file.path, file.size)))
+            .collect();
+        all.sort_unstable();
+
+        let mut refusals = Vec::new();
+        for (path, bytes) in all.iter().filter(|(_, bytes)| *bytes > limits.file_bytes) {
+            let reason = Reason::FileTooLarge {
+                bytes: *bytes,
+                limit: limits.file_bytes,
+            };
             refusals.push(Refusal {
-                path: self.spec.path.clone(),
+                path: from_root(&self.spec.path, path.as_str()),
                 reason,
             });
-        };
-        if files > limits.files {
-            whole(Reason::TooManyFiles { limit: limits.files });
         }
-        if bytes > limits.total_bytes {
-            whole(Reason::TooManyBytes {
-                bytes,
-                limit: limits.total_bytes,
-            });
-        }
+        let bytes = all.iter().map(|(_, bytes)| bytes).sum();
+        let whole = [
+            (
+                all.len() as u64 > limits.files,
+                Reason::TooManyFiles { limit: limits.files },
+            ),
+            (
+                folders(&all) > limits.files,
+                Reason::TooManyFolders { limit: limits.files },
+            ),
+            (
+                bytes > limits.total_bytes,
+                Reason::TooManyBytes {
+                    bytes,
+                    limit: limits.total_bytes,
+                },
+            ),
+        ];
+        let too_much = whole.into_iter().filter(|(beyond, _)| *beyond);
+        refusals.extend(too_much.map(|(_, reason)| Refusal {
+            path: self.spec.path.clone(),
+            reason,
+        }));
         refusals
     }
 
@@ -284,6 +292,27 @@ impl Mirror {
     }
 }
 
+/// How many folders lie on the way to these files, which are in byte order: so those of one folder follow each
+/// other, and a folder is new where a path leaves the one before it.
+fn folders(files: &[(&TreePath, u64)]) -> u64 {
+    let mut count = 0;
+    let mut before = "";
+    for (path, _) in files {
+        let path = path.as_str();
+        let shared = path
+            .bytes()
+            .zip(before.bytes())
+            .take_while(|(a, b)| a == b)
+            .count();
+        count += path.as_bytes()[shared..]
+            .iter()
+            .filter(|byte| **byte == b'/')
+            .count() as u64;
+        before = path;
+    }
+    count
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum EntryKind {
     Folder,
@@ -298,5 +327,21 @@ fn kind_of(entry: &TreeEntry<'_>) -> EntryKind {
         (Some(ObjectType::Blob), 0o120_000) => EntryKind::Symlink,
         (Some(ObjectType::Blob), _) => EntryKind::File,
         _ => EntryKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_counted_once_each() {
+        let count = |paths: &[&str]| {
+            let paths: Vec<_> = paths.iter().map(|path| TreePath::new(path).unwrap()).collect();
+            folders(&paths.iter().map(|path| (path, 0)).collect::<Vec<_>>())
+        };
+        assert_eq!(count(&[]), 0);
+        assert_eq!(count(&["a", "b"]), 0);
+        assert_eq!(count(&["a-b/x", "a/b/c", "a/b/d", "a/c", "ab/c/x", "ab/d/x"]), 6);
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Walk<'a> {
     repo: &'a Repository,
     /// The published folder within the repository, for messages.
     published: &'a str,
-    /// How many files, and how many folders, are looked at before it is too much.
+    /// How many files, and how many folders, may be published.
     limit: u64,
     found: Walked,
     files: u64,
@@ -94,12 +94,14 @@ impl<'a> Walk<'a> {
         });
         while let Some(folder) = self.pending.pop() {
             self.folder(&folder)?;
-            // Git names endless trees in a few bytes: stop as soon as it is too much.
-            if self.files > self.limit {
+            // Git names endless trees in a few bytes. Somewhat too much is walked to its end, so that everything
+            // wrong with it can be said at once; far too much is not.
+            let enough = self.limit.saturating_mul(4).saturating_add(1000);
+            if self.files > enough {
                 self.refuse_all(Reason::TooManyFiles { limit: self.limit });
                 break;
             }
-            if self.folders > self.limit {
+            if self.folders > enough {
                 self.refuse_all(Reason::TooManyFolders { limit: self.limit });
                 break;
             }
@@ -111,14 +113,19 @@ impl<'a> Walk<'a> {
         if folder.new == folder.old {
             return Ok(());
         }
-        self.folders += 1;
         let top = folder.prefix.is_empty();
+        if folder.new.is_some() && !top {
+            self.folders += 1;
+        }
         let Some(new) = self.read(&folder.prefix, folder.new)? else {
             return Ok(());
         };
         let Some(old) = self.read(&folder.prefix, folder.old)? else {
             return Ok(());
         };
+        if !top && new.as_ref().is_some_and(GitTree::is_empty) {
+            self.refuse(folder.prefix.trim_end_matches('/'), Reason::EmptyFolder);
+        }
         let (new, old) = (entries(new.as_ref(), top), entries(old.as_ref(), top));
         let mut before: HashMap<&[u8], Entry> = old.iter().map(|(name, entry)| (&name[..], *entry)).collect();
         let mut spellings = HashMap::new();

@@ -1,5 +1,7 @@
 //! Following a branch: what a look sees, what a fetch brings, whatever happens to the repository.
 
+#![allow(clippy::unwrap_used, reason = "a test has no use for a failure")]
+
 use lockstep_core::tree::TreePath;
 use lockstep_protocol::FileMode;
 use lockstep_source::testing::{GitDaemon, Origin, Relay};
@@ -127,7 +129,7 @@ fn a_head_that_was_rewound_is_taken_and_what_it_left_stays_readable() {
     assert!(!mirror.is_ancestor(&second, &first).unwrap());
     assert!(mirror.is_ancestor(&first, &second).unwrap());
     assert!(mirror.tree(&second, None).is_ok());
-    assert_eq!(mirror.pinned().unwrap(), [second.clone()]);
+    assert_eq!(mirror.pinned().unwrap(), std::slice::from_ref(&second));
     mirror.unpin(&second).unwrap();
     mirror.unpin(&second).unwrap();
     assert_eq!(mirror.pinned().unwrap(), []);

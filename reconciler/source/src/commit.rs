@@ -1,0 +1,185 @@
+//! Committing a way back: the only place that writes to the source, and only by a push that git itself
+//! refuses when the branch has moved meanwhile. Nothing is ever forced.
+
+use git2::{Oid, PushOptions, RemoteCallbacks, Signature, Tree};
+use lockstep_protocol::Revision;
+
+use crate::{CommitFacts, Mirror, SourceError, libgit};
+
+/// Why a way back was not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The source or the mirror could not be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The head has these files already.
+    #[error("the branch's head {head} has the files of {target} already: there is nothing to commit")]
+    NothingToDo {
+        /// The head, shortened.
+        head: String,
+        /// The revision whose files were wanted, shortened.
+        target: String,
+    },
+    /// Later commits touched the same lines.
+    #[error(
+        "{revision} cannot be undone by itself: later commits touched the same lines of {}. Take the whole \
+         tree back with `lockstep rollback --to {parent}`, or revert it by hand",
+        paths.join(", ")
+    )]
+    Conflict {
+        /// The revision, shortened.
+        revision: String,
+        /// Its parent, shortened.
+        parent: String,
+        /// The files.
+        paths: Vec<String>,
+    },
+    /// A first commit has nothing before it.
+    #[error("{0} is the first commit: there is nothing before it to go back to")]
+    First(String),
+    /// The commit could not be made in the mirror.
+    #[error("the commit could not be made: {0}")]
+    NotMade(String),
+    /// The source refused the push.
+    #[error(
+        "the push to {url} was refused: {why}. Nothing was changed there; if the branch moved meanwhile, try \
+         again, and if the server takes no pushes from here, make the commit in a clone"
+    )]
+    NotPushed {
+        /// The URL without credentials.
+        url: String,
+        /// What the other end said.
+        why: String,
+    },
+}
+
+impl Mirror {
+    /// Commits the whole tree of an earlier revision on top of the branch, and pushes it. It cannot conflict.
+    ///
+    /// # Errors
+    /// When the head has that tree already, or the source cannot be reached or refuses the push.
+    pub fn commit_rollback(
+        &mut self,
+        target: &Revision,
+        why: Option<&str>,
+    ) -> Result<CommitFacts, CommitError> {
+        let head = self.fetch()?;
+        let tree = self.find_commit(target)?.tree().map_err(not_made)?;
+        let same = self.find_commit(&head)?.tree_id() == tree.id();
+        if same {
+            return Err(CommitError::NothingToDo {
+                head: head.short().to_owned(),
+                target: target.short().to_owned(),
+            });
+        }
+        let subject = format!("Roll back to {}", target.short());
+        let commit = self.make(&head, &tree, &message(&subject, why))?;
+        self.push(commit)
+    }
+
+    /// Commits the inverse of one revision on top of the branch, and pushes it.
+    ///
+    /// # Errors
+    /// When later commits touched the same lines, or as [`Mirror::commit_rollback`].
+    pub fn commit_revert(
+        &mut self,
+        revision: &Revision,
+        why: Option<&str>,
+    ) -> Result<CommitFacts, CommitError> {
+        let head = self.fetch()?;
+        let commit = self.find_commit(revision)?;
+        let Ok(parent) = commit.parent_id(0) else {
+            return Err(CommitError::First(revision.short().to_owned()));
+        };
+        let ours = self.find_commit(&head)?;
+        // Of a merge, what it brought into its first parent is undone.
+        let mainline = u32::from(commit.parent_count() > 1);
+        let mut index = self
+            .repo
+            .revert_commit(&commit, &ours, mainline, None)
+            .map_err(not_made)?;
+        if index.has_conflicts() {
+            let mut paths: Vec<_> = index
+                .conflicts()
+                .map_err(not_made)?
+                .filter_map(Result::ok)
+                .filter_map(|conflict| conflict.our.or(conflict.their).or(conflict.ancestor))
+                .map(|entry| String::from_utf8_lossy(&entry.path).into_owned())
+                .collect();
+            paths.sort_unstable();
+            paths.dedup();
+            return Err(CommitError::Conflict {
+                revision: revision.short().to_owned(),
+                parent: libgit::revision(parent).short().to_owned(),
+                paths,
+            });
+        }
+        let tree = index
+            .write_tree_to(&self.repo)
+            .and_then(|tree| self.repo.find_tree(tree))
+            .map_err(not_made)?;
+        if tree.id() == ours.tree_id() {
+            return Err(CommitError::NothingToDo {
+                head: head.short().to_owned(),
+                target: format!("the state before {}", revision.short()),
+            });
+        }
+        let subject = format!("Revert \"{}\"", self.commit(revision)?.subject);
+        let body = format!("This reverts commit {revision}.");
+        let why = why.map_or(body.clone(), |why| format!("{why}\n\n{body}"));
+        let commit = self.make(&head, &tree, &message(&subject, Some(&why)))?;
+        self.push(commit)
+    }
+
+    fn make(&self, head: &Revision, tree: &Tree<'_>, message: &str) -> Result<Oid, CommitError> {
+        let parent = self.find_commit(head)?;
+        let signature = Signature::now("Lockstep", "lockstep@localhost").map_err(not_made)?;
+        self.repo
+            .commit(None, &signature, &signature, message, tree, &[&parent])
+            .map_err(not_made)
+    }
+
+    /// Pushes a commit to the branch, without force: the other end refuses it when the branch has moved.
+    fn push(&mut self, commit: Oid) -> Result<CommitFacts, CommitError> {
+        let url = self.url.clone();
+        let refused = move |why: String| CommitError::NotPushed { url: url.clone(), why };
+        let failed = |error: git2::Error| refused(error.message().to_owned());
+        // A ref of our own names it while it is pushed; the branch's own ref moves when it is fetched again.
+        let ours = "refs/lockstep/undo";
+        self.repo
+            .reference(ours, commit, true, "a way back")
+            .map_err(not_made)?;
+        let mut rejected = None;
+        {
+            let mut remote = self
+                .repo
+                .remote_anonymous(&self.spec.url)
+                .map_err(failed)?;
+            let mut callbacks = RemoteCallbacks::new();
+            callbacks.push_update_reference(|_, status| {
+                rejected = status.map(str::to_owned);
+                Ok(())
+            });
+            let mut options = PushOptions::new();
+            options.remote_callbacks(callbacks);
+            let spec = format!("{ours}:refs/heads/{}", self.spec.branch);
+            remote.push(&[&spec], Some(&mut options)).map_err(failed)?;
+        }
+        if let Some(why) = rejected {
+            return Err(refused(why));
+        }
+        self.fetch()?;
+        Ok(self.commit(&libgit::revision(commit))?)
+    }
+}
+
+fn message(subject: &str, why: Option<&str>) -> String {
+    match why {
+        Some(why) => format!("{subject}\n\n{}\n", why.trim_end()),
+        None => format!("{subject}\n"),
+    }
+}
+
+fn not_made(error: git2::Error) -> CommitError {
+    CommitError::NotMade(error.message().to_owned())
+}
