@@ -101,6 +101,15 @@ impl JournalRecord {
             Self::Ended { intent, .. } => intent.as_ref(),
         }
     }
+
+    /// How it ended, if it did.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match self {
+            Self::InFlight(_) => None,
+            Self::Ended { outcome, .. } => Some(outcome),
+        }
+    }
 }
 
 /// A record as it lies in the file.

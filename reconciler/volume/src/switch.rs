@@ -66,7 +66,7 @@ pub struct StagedSwitch {
 }
 
 /// A switch that has happened. The volume must still be told, after the unpause.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use = "hand it to `Volume::after_unpause`: only that makes it durable"]
 pub struct Switched {
     number: SwitchNumber,

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each suite uses a part of it")]
 
+pub mod scenario;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -284,4 +286,17 @@ pub fn outcome(intent: &Intent, term: Term, kind: OutcomeKind) -> Outcome {
         ended: Timestamp::UNIX_EPOCH,
         detail: serde_json::Value::Null,
     }
+}
+
+/// Overwrites a file's bytes in place, whatever its permissions, as a careless editor does.
+pub fn write_in_place(path: &Path, bytes: &[u8]) {
+    let mode = std::fs::metadata(path).unwrap().permissions();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(path)
+        .unwrap();
+    std::io::Write::write_all(&mut file, bytes).unwrap();
+    std::fs::set_permissions(path, mode).unwrap();
 }

@@ -1,0 +1,312 @@
+//! The situations in which a crash or a failing disk may come, and what must hold whatever came.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::path::Path;
+
+use lockstep_core::tree::{Tree, TreePath};
+use lockstep_protocol::{FileMode, SwitchNumber};
+use lockstep_volume::{Current, OutcomeKind, Term, Volume};
+
+use super::{
+    Store, assert_live, current_number, document, intent, links, live_document, names, open, options,
+    outcome, publish,
+};
+
+/// A situation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    /// The first rollout, on a folder that is empty until then.
+    First,
+    /// A change without a spare: by hard links.
+    Links,
+    /// A change over a spare, and a recycled one after it.
+    Spare,
+    /// Back to a kept release.
+    Back,
+    /// A start among what a dead coordinator left: half a build, a staged switch, an intent.
+    Restart,
+    /// A first rollout that is taken back.
+    Withdraw,
+    /// Damaged files and links are healed.
+    Heal,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::First,
+        Self::Links,
+        Self::Spare,
+        Self::Back,
+        Self::Restart,
+        Self::Withdraw,
+        Self::Heal,
+    ];
+}
+
+/// A volume in a situation, and the trees that it goes between.
+pub struct Stage {
+    pub scenario: Scenario,
+    pub store: Store,
+    pub old: Option<Tree>,
+    pub new: Option<Tree>,
+    pub next: Tree,
+    volume: Option<Volume>,
+}
+
+type Done = Result<(), Box<dyn Error>>;
+
+impl Stage {
+    /// Prepares the situation. Nothing in here is the subject of a test.
+    pub fn set(root: &Path, scenario: Scenario) -> Self {
+        let mut store = Store::default();
+        let oldest = store.tree(&[("a.toml", "0"), ("d/x", "same"), ("gone/y", "0")]);
+        let mut old = store.tree(&[
+            ("a.toml", "1"),
+            ("d/x", "same"),
+            ("d/e/z", "1"),
+            ("gone/y", "1"),
+            ("f", "file"),
+        ]);
+        old.insert(
+            TreePath::new("d/run").unwrap(),
+            store.file(b"run", FileMode::Executable),
+        );
+        let new = store.tree(&[
+            ("a.toml", "2"),
+            ("d/x", "same"),
+            ("d/run", "run"),
+            ("f/now", "folder"),
+            ("new", ""),
+        ]);
+        let next = store.tree(&[("a.toml", "3"), ("d/x", "changed"), ("last", "3")]);
+        let nobody = BTreeSet::new();
+        let mut stage = Self {
+            scenario,
+            store,
+            old: Some(old.clone()),
+            new: Some(new),
+            next,
+            volume: None,
+        };
+        if scenario == Scenario::First {
+            stage.old = None;
+            return stage;
+        }
+        let (mut volume, _) = open(root, options());
+        let store = &stage.store;
+        match scenario {
+            Scenario::First => unreachable!("returned above"),
+            Scenario::Links => {
+                publish(&mut volume, store, &old, 2);
+            }
+            Scenario::Spare => {
+                publish(&mut volume, store, &oldest, 1);
+                publish(&mut volume, store, &old, 2);
+                volume.tidy(&nobody).unwrap();
+            }
+            Scenario::Back => {
+                publish(&mut volume, store, stage.new.as_ref().unwrap(), 3);
+                publish(&mut volume, store, &old, 2);
+            }
+            Scenario::Restart => {
+                publish(&mut volume, store, &old, 2);
+                let oldest = volume.build(&document(&oldest, 1), &oldest, store).unwrap();
+                let switch = volume.highest_switch().next();
+                let intent = intent(&volume, &oldest, switch);
+                volume.journal_intent(&intent).unwrap();
+                std::mem::forget(volume.stage_switch(&oldest, switch).unwrap());
+                std::fs::create_dir(root.join(".lockstep/term-1/build-99")).unwrap();
+                std::fs::write(root.join(".lockstep/term-1/build-99/half"), "h").unwrap();
+                std::fs::write(
+                    root.join(".lockstep/manifests")
+                        .join(oldest.name().as_str().replace('-', "-f")),
+                    "",
+                )
+                .unwrap();
+                drop(volume);
+                return stage;
+            }
+            Scenario::Withdraw => {
+                publish(&mut volume, store, &old, 2);
+                stage.new = None;
+            }
+            Scenario::Heal => {
+                publish(&mut volume, store, &old, 2);
+                volume.tidy(&nobody).unwrap();
+                stage.new = Some(old);
+            }
+        }
+        stage.volume = Some(volume);
+        stage
+    }
+
+    /// Goes from the old tree to the new one. May be called again after it failed.
+    pub fn go(&mut self, root: &Path) -> Done {
+        let mut volume = match self.volume.take() {
+            Some(volume) => volume,
+            None => {
+                let unfenced = Volume::open(root, options())?;
+                let term = unfenced.highest_term().next();
+                unfenced.fence(term)?.0
+            }
+        };
+        let done = self.go_with(&mut volume, root);
+        self.volume = Some(volume);
+        done
+    }
+
+    fn go_with(&self, volume: &mut Volume, root: &Path) -> Done {
+        match (self.scenario, &self.new) {
+            (Scenario::Withdraw, _) | (_, None) => {
+                volume.withdraw()?;
+                volume.tidy(&BTreeSet::new())?;
+                Ok(())
+            }
+            (Scenario::Heal, Some(tree)) => {
+                tamper(root);
+                volume.check_drift()?;
+                rollout(volume, &self.store, tree, 2)
+            }
+            (_, Some(tree)) => rollout(volume, &self.store, tree, 3),
+        }
+    }
+
+    /// Gives the volume up without a word, as a crash does.
+    pub fn die(&mut self) {
+        self.volume = None;
+    }
+
+    /// Fails unless readers see the whole old tree or the whole new one. Returns whether it is the new one.
+    pub fn assert_old_or_new(&self, root: &Path) -> bool {
+        if current_number(root).is_none() {
+            assert!(
+                self.old.is_none() || self.new.is_none(),
+                "there was a release before and after"
+            );
+            return self.new.is_none();
+        }
+        let digest = live_document(root).digest;
+        let whole = |tree: &Option<Tree>| tree.as_ref().is_some_and(|tree| tree.digest() == digest);
+        let is_new = whole(&self.new) && (self.scenario != Scenario::Heal || !damaged(root));
+        let tree = if whole(&self.new) { &self.new } else { &self.old };
+        let tree = tree
+            .as_ref()
+            .unwrap_or_else(|| panic!("{digest} is neither the old nor the new release"));
+        assert!(
+            tree.digest() == digest,
+            "{digest} is neither the old nor the new release"
+        );
+        if self.scenario != Scenario::Heal || is_new {
+            let folder = super::current(root);
+            assert_eq!(super::contents(&folder), super::expected(tree, &self.store));
+        }
+        is_new
+    }
+
+    /// Fails unless the volume starts again, is in order, and takes a further rollout.
+    pub fn assert_recovers(mut self, root: &Path) {
+        self.die();
+        let was_new = self.assert_old_or_new(root);
+        let used = used_numbers(root);
+        let (mut volume, found) = open(root, options());
+        assert!(
+            found.highest_switch >= used,
+            "{:?} < {used:?}",
+            found.highest_switch
+        );
+        let wanted = if was_new { &self.new } else { &self.old };
+        match (&found.current, wanted) {
+            (Current::None, None) => assert_eq!(links(root), BTreeSet::new()),
+            (Current::Live { tree: Some(tree), .. }, Some(wanted)) => assert_eq!(tree, wanted),
+            (current, wanted) => panic!("{current:?} for {wanted:?}"),
+        }
+        if self.scenario != Scenario::Heal
+            && let Some(wanted) = wanted
+        {
+            assert_live(root, wanted, &self.store);
+            assert!(volume.check_drift().unwrap().is_empty());
+        }
+        volume.tidy(&BTreeSet::new()).unwrap();
+        assert_in_order(root, volume.term());
+        assert_eq!(
+            self.assert_old_or_new(root),
+            was_new,
+            "a start changes nothing for readers"
+        );
+
+        if self.scenario == Scenario::Heal {
+            volume.check_drift().unwrap();
+        }
+        rollout(&mut volume, &self.store, &self.next, 9).unwrap();
+        assert_live(root, &self.next, &self.store);
+        assert!(volume.check_drift().unwrap().is_empty());
+        assert!(
+            current_number(root).unwrap() > used.0,
+            "a number is never used twice"
+        );
+    }
+}
+
+/// A whole rollout, as the coordinator makes it.
+pub fn rollout(volume: &mut Volume, store: &Store, tree: &Tree, number: u64) -> Done {
+    let prepared = volume.build(&document(tree, number), tree, store)?;
+    let switch = volume.highest_switch().next();
+    let intent = intent(volume, &prepared, switch);
+    volume.journal_intent(&intent)?;
+    let staged = volume.stage_switch(&prepared, switch)?;
+    let switched = staged.commit()?;
+    volume.after_unpause(&switched)?;
+    volume.journal_outcome(&outcome(&intent, volume.term(), OutcomeKind::Settled))?;
+    volume.tidy(&BTreeSet::new())?;
+    Ok(())
+}
+
+/// Damages the release that is live now, once: a file through its link, and a link itself.
+fn tamper(root: &Path) {
+    if !damaged(root) {
+        let file = root.join("d/x");
+        std::fs::remove_file(root.join("a.toml")).unwrap();
+        std::fs::write(root.join("a.toml"), "tampered").unwrap();
+        super::write_in_place(&file, b"SAME");
+    }
+}
+
+/// Whether the live release has the tampered file.
+fn damaged(root: &Path) -> bool {
+    std::fs::read(root.join("current/d/x")).is_ok_and(|bytes| bytes == b"SAME")
+}
+
+/// The highest switch number that anything on the volume has.
+fn used_numbers(root: &Path) -> SwitchNumber {
+    let folder = root.join(".lockstep/switches");
+    let links = if folder.exists() {
+        names(&folder)
+    } else {
+        BTreeSet::new()
+    };
+    let links = links.iter().map(|name| name.parse::<u64>().unwrap());
+    SwitchNumber(links.chain(current_number(root)).max().unwrap_or(0))
+}
+
+/// Fails if anything lies on a tidied volume that has no business there.
+pub fn assert_in_order(root: &Path, term: Term) {
+    let own = root.join(".lockstep");
+    let mut folders = names(&own);
+    folders.retain(|name| {
+        !name.starts_with("fenced-") || names(&own.join(name)) != ["journal".to_owned()].into()
+    });
+    let expected = ["lock", "manifests", "releases", "switches"].map(str::to_owned);
+    let expected: BTreeSet<String> = expected.into_iter().chain([format!("term-{term}")]).collect();
+    assert_eq!(folders, expected);
+    assert_eq!(names(&own.join("manifests")), names(&own.join("releases")));
+    let staging: Vec<String> = names(&own.join(format!("term-{term}")))
+        .into_iter()
+        .filter(|name| name != "journal")
+        .collect();
+    assert!(
+        staging.len() == 2 || staging.is_empty(),
+        "a spare and its manifest, or nothing: {staging:?}"
+    );
+}
