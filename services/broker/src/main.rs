@@ -14,7 +14,7 @@ mod session;
 mod stats;
 mod wire;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::session::Broker;
-use crate::stats::Stats;
+use crate::stats::{Stats, StatsError};
 
 /// A stand-in for TWS: holds sessions of the real client and counts them.
 #[derive(Debug, Parser)]
@@ -48,6 +48,19 @@ struct Args {
     stats_listen: Option<SocketAddr>,
 }
 
+/// Why the stand-in cannot go on.
+#[derive(Debug, thiserror::Error)]
+enum BrokerError {
+    #[error("the runtime cannot be started: {0}")]
+    Runtime(io::Error),
+    #[error("{at} cannot be listened on: {source}; choose another address")]
+    Listen { at: SocketAddr, source: io::Error },
+    #[error("{at}: no connection can be accepted: {source}")]
+    Accept { at: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Stats(#[from] StatsError),
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     tracing_subscriber::fmt()
@@ -59,24 +72,24 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(serve(args)),
-        Err(error) => Err(format!("the runtime cannot be started: {error}")),
+        Err(error) => Err(BrokerError::Runtime(error)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            tracing::error!("{message}");
+        Err(error) => {
+            tracing::error!("{error}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(args: Args) -> Result<(), String> {
-    let listener = bind(args.listen).await?;
-    say(&format!("listening on {}", address(&listener)?));
+async fn serve(args: Args) -> Result<(), BrokerError> {
+    let (listener, bound) = bind(args.listen).await?;
+    say(&format!("listening on {bound}"));
     let stats = Arc::new(Stats::new(args.stats)?);
     if let Some(at) = args.stats_listen {
-        let listener = bind(at).await?;
-        say(&format!("stats on {}", address(&listener)?));
+        let (listener, bound) = bind(at).await?;
+        say(&format!("stats on {bound}"));
         tokio::spawn(Arc::clone(&stats).answer(listener));
     }
     let broker = Arc::new(Broker::new(args.accounts, args.equity, stats));
@@ -85,21 +98,19 @@ async fn serve(args: Args) -> Result<(), String> {
             Ok((stream, peer)) => {
                 tokio::spawn(session::run(Arc::clone(&broker), stream, peer));
             }
-            Err(error) => return Err(format!("{}: no connection can be accepted: {error}", args.listen)),
+            Err(source) => return Err(BrokerError::Accept { at: bound, source }),
         }
     }
 }
 
-async fn bind(at: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(at)
-        .await
-        .map_err(|error| format!("{at} cannot be listened on: {error}; choose another address"))
-}
-
-fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
-    listener
-        .local_addr()
-        .map_err(|error| format!("the listener has no address: {error}"))
+/// A listener, and the address it really has.
+async fn bind(at: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
+    let bound = async {
+        let listener = TcpListener::bind(at).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound.await.map_err(|source| BrokerError::Listen { at, source })
 }
 
 /// One line for whoever started this. Nobody may be reading any more: that is no reason to end.

@@ -30,20 +30,29 @@ pub(crate) struct Stats {
     file: Option<PathBuf>,
 }
 
+/// The counts cannot be shown in their file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: the counts cannot be written: {source}; name a file in a writable folder", file.display())]
+pub(crate) struct StatsError {
+    file: PathBuf,
+    source: std::io::Error,
+}
+
 impl Stats {
-    pub(crate) fn new(file: Option<PathBuf>) -> Result<Self, String> {
-        let counts = Counts::default();
-        if let Some(file) = &file {
-            write(file, &counts).map_err(|error| {
-                format!(
-                    "{}: the counts cannot be written: {error}; name a file in a writable folder",
-                    file.display()
-                )
-            })?;
-        }
-        Ok(Self {
-            counts: Mutex::new(counts),
+    pub(crate) fn new(file: Option<PathBuf>) -> Result<Self, StatsError> {
+        let stats = Self {
+            counts: Mutex::default(),
             file,
+        };
+        stats.show(&Counts::default())?;
+        Ok(stats)
+    }
+
+    fn show(&self, counts: &Counts) -> Result<(), StatsError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        write(file, counts).map_err(|source| StatsError {
+            file: file.clone(),
+            source,
         })
     }
 
@@ -53,10 +62,8 @@ impl Stats {
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Counts) -> R) -> R {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut counts);
-        if let Some(file) = &self.file
-            && let Err(error) = write(file, &counts)
-        {
-            tracing::error!("{}: the counts cannot be written: {error}", file.display());
+        if let Err(error) = self.show(&counts) {
+            tracing::error!("{error}");
         }
         result
     }

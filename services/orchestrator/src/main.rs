@@ -17,6 +17,7 @@ mod rounds;
 mod session;
 mod sizing;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,10 +25,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use jiff::SignedDuration;
-use lockstep_client::{Builder, Client, Refusal, Signal, Snapshot, Trigger};
+use lockstep_client::{Builder, Client, EnvError, Refusal, Signal, Snapshot, StartError, Trigger};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use trader_config::log::Log;
+use trader_config::log::{Log, LogError};
 
 use crate::config::{Config, judge_account};
 use crate::session::Up;
@@ -63,6 +64,21 @@ struct Shared {
     changes: watch::Sender<u64>,
 }
 
+/// Why the orchestrator cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+enum OrchestratorError {
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the runtime cannot be started: {0}")]
+    Runtime(io::Error),
+    #[error("SIGTERM cannot be caught: {0}")]
+    Signal(io::Error),
+}
+
 fn main() -> ExitCode {
     let log = Arc::new(Log::install("orchestrator"));
     let shared = Arc::new(Shared {
@@ -77,8 +93,8 @@ fn main() -> ExitCode {
     }
     match run(&args, client, &log, &shared) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            tracing::error!("{message}");
+        Err(error) => {
+            tracing::error!("{error}");
             ExitCode::FAILURE
         }
     }
@@ -136,42 +152,28 @@ fn describe(config: &Config) {
     );
 }
 
-fn run(args: &Args, client: Builder<Config>, log: &Log, shared: &Shared) -> Result<(), String> {
-    let client = client.from_env().map_err(|error| error.to_string())?;
-    let config = client.start().map_err(|error| error.to_string())?;
-    log.apply(&config.current().view.logging)
-        .map_err(|error| error.to_string())?;
+fn run(args: &Args, client: Builder<Config>, log: &Log, shared: &Shared) -> Result<(), OrchestratorError> {
+    let config = client.from_env()?.start()?;
+    log.apply(&config.current().view.logging)?;
     describe(&config.current());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("the runtime cannot be started: {error}"))?;
+        .map_err(OrchestratorError::Runtime)?;
     runtime.block_on(serve(args, &config, shared))
 }
 
-async fn serve(args: &Args, config: &Client<Config>, shared: &Shared) -> Result<(), String> {
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(|error| format!("SIGTERM cannot be caught: {error}"))?;
-    let session = session::hold(
-        config,
-        &shared.session,
-        shared.changes.subscribe(),
-        args.heartbeat_every,
-    );
-    let rounds = rounds::run(
-        config,
-        shared.session.subscribe(),
-        shared.changes.subscribe(),
-        args.scan_every,
-    );
+async fn serve(args: &Args, config: &Client<Config>, shared: &Shared) -> Result<(), OrchestratorError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(OrchestratorError::Signal)?;
+    let (changes, sessions) = (&shared.changes, &shared.session);
+    let session = session::hold(config, sessions, changes.subscribe(), args.heartbeat_every);
+    let rounds = rounds::run(config, sessions.subscribe(), changes.subscribe(), args.scan_every);
     tokio::select! {
-        // Both go on for ever; an end of either is an end of the orchestrator.
-        reason = session => Err(reason),
-        reason = rounds => Err(reason),
+        // Both go on for ever.
+        never = session => match never {},
+        never = rounds => match never {},
         // Asked to end: the session is closed by dropping it.
-        _ = terminate.recv() => {
-            tracing::info!("ending");
-            Ok(())
-        }
+        _ = terminate.recv() => tracing::info!("ending"),
     }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! A scanner that is away is no fault of ours: the next round asks again.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +15,31 @@ use trader_config::ScannerAddress;
 
 use crate::config::Config;
 use crate::hours::hours;
-use crate::session::Up;
+use crate::session::{NoAccount, Up, changed};
 use crate::sizing::{Decision, Verdict, decide};
 
 /// How long a scan may take, the connection included.
 const SCAN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why the scanner gave no answer.
+#[derive(Debug, thiserror::Error)]
+enum Away {
+    #[error("scanner.host is no host: {0}")]
+    Address(tonic::transport::Error),
+    #[error("{}: {}", .0.code(), .0.message())]
+    Scan(tonic::Status),
+}
+
+/// Why nothing can be sized.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+enum Unsized {
+    #[error("there is no session with the broker")]
+    NoSession,
+    #[error("ibkr.account: {0}")]
+    Account(#[from] NoAccount),
+    #[error("the broker does not tell the account's equity in USD")]
+    MoneyUnknown,
+}
 
 /// Goes round for ever, every so often and whenever the configuration changed.
 pub(crate) async fn run(
@@ -26,7 +47,7 @@ pub(crate) async fn run(
     session: watch::Receiver<Option<Arc<Up>>>,
     mut changes: watch::Receiver<u64>,
     every: Duration,
-) -> String {
+) -> Infallible {
     let mut scanner = Scanner::default();
     let mut journal = Journal::default();
     let mut next = Instant::now();
@@ -35,18 +56,22 @@ pub(crate) async fn run(
             // It is time.
             () = sleep_until(next) => {}
             // What changed shows at once, not a period later.
-            closed = changes.changed() => if closed.is_err() { return "nobody configures any more".to_owned() },
+            () = changed(&mut changes) => {}
         }
         next = Instant::now() + every;
         let address = config.current().view.scanner.clone();
-        match scanner.scan(&address).await {
+        let answer = match scanner.client(&address) {
+            Ok(client) => client.scan(ScanRequest::default()).await.map_err(Away::Scan),
+            Err(away) => Err(away),
+        };
+        match answer {
             Ok(found) => {
                 // One value for the whole round, taken after the waiting.
                 let config = config.current();
                 let up = session.borrow().clone();
-                journal.round(&config, up.as_deref(), &found);
+                journal.round(&config, up.as_deref(), found.get_ref());
             }
-            Err(reason) => journal.away(&address, &reason),
+            Err(away) => journal.away(&address, &away.to_string()),
         }
     }
 }
@@ -56,25 +81,22 @@ pub(crate) async fn run(
 struct Scanner(Option<(ScannerAddress, ScannerClient<Channel>)>);
 
 impl Scanner {
-    async fn scan(&mut self, address: &ScannerAddress) -> Result<ScanResponse, String> {
-        if self.0.as_ref().is_none_or(|(known, _)| known != address) {
-            let ScannerAddress { host, port } = address;
-            let endpoint = Endpoint::from_shared(format!("http://{host}:{port}"))
-                .map_err(|error| format!("scanner.host is no host: {error}"))?;
-            // The channel connects when it is used, again after each failure.
-            let channel = endpoint
-                .connect_timeout(SCAN_LIMIT)
-                .timeout(SCAN_LIMIT)
-                .connect_lazy();
-            self.0 = Some((address.clone(), ScannerClient::new(channel)));
-        }
-        let Some((_, client)) = &mut self.0 else {
-            return Err("there is no connection".to_owned());
+    fn client(&mut self, address: &ScannerAddress) -> Result<&mut ScannerClient<Channel>, Away> {
+        let (_, client) = match self.0.take() {
+            Some(known) if known.0 == *address => self.0.insert(known),
+            Some(_) | None => {
+                let ScannerAddress { host, port } = address;
+                let endpoint =
+                    Endpoint::from_shared(format!("http://{host}:{port}")).map_err(Away::Address)?;
+                // The channel connects when it is used, again after each failure.
+                let channel = endpoint
+                    .connect_timeout(SCAN_LIMIT)
+                    .timeout(SCAN_LIMIT)
+                    .connect_lazy();
+                self.0.insert((address.clone(), ScannerClient::new(channel)))
+            }
         };
-        match client.scan(ScanRequest::default()).await {
-            Ok(answer) => Ok(answer.into_inner()),
-            Err(status) => Err(format!("{}: {}", status.code(), status.message())),
-        }
+        Ok(client)
     }
 }
 
@@ -85,7 +107,7 @@ struct Journal {
     away: Option<String>,
     decisions: Vec<Decision>,
     /// Why nothing was sized.
-    unsized_because: Option<String>,
+    unsized_because: Option<Unsized>,
 }
 
 impl Journal {
@@ -102,10 +124,11 @@ impl Journal {
             tracing::info!("the scanner answers again");
         }
         let money = match up {
-            Some(up) => up.account(&config.view.ibkr.account).and_then(|money| {
-                money.ok_or_else(|| "the broker does not tell the account's equity in USD".to_owned())
-            }),
-            None => Err("there is no session with the broker".to_owned()),
+            Some(up) => match up.account(&config.view.ibkr.account) {
+                Ok(money) => money.ok_or(Unsized::MoneyUnknown),
+                Err(reason) => Err(reason.into()),
+            },
+            None => Err(Unsized::NoSession),
         };
         let decisions = match money {
             Ok(money) => {
@@ -114,8 +137,8 @@ impl Journal {
                 decide(&config.view, money, hours, &found.matches)
             }
             Err(reason) => {
-                if self.unsized_because.as_deref() != Some(&reason) {
-                    tracing::warn!(reason, "nothing is sized");
+                if self.unsized_because.as_ref() != Some(&reason) {
+                    tracing::warn!(%reason, "nothing is sized");
                     self.unsized_because = Some(reason);
                 }
                 Vec::new()
@@ -147,7 +170,7 @@ impl Journal {
                 Verdict::Enter { contracts, cost } => {
                     tracing::info!(symbol, strategy, contracts, cost = cost.round(), "would enter");
                 }
-                Verdict::Skip(reason) => tracing::info!(symbol, strategy, reason, "skipped"),
+                Verdict::Skip(reason) => tracing::info!(symbol, strategy, %reason, "skipped"),
             }
         }
         self.decisions = decisions;

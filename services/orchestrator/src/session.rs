@@ -2,6 +2,7 @@
 //!
 //! A changed configuration never touches a session that is up: connection keys are taken by the next one.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ use crate::sizing::Money;
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// The longest.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// How often the configuration is looked at besides.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where a session goes to: what makes it another session when it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +58,7 @@ pub(crate) struct Up {
 
 impl Up {
     /// What is known of the money of this account; an empty name means the only one.
-    pub(crate) fn account(&self, wanted: &str) -> Result<Option<Money>, String> {
+    pub(crate) fn account(&self, wanted: &str) -> Result<Option<Money>, NoAccount> {
         let managed = || {
             self.accounts
                 .iter()
@@ -66,21 +70,41 @@ impl Up {
             [(_, money)] if wanted.is_empty() => Ok(*money),
             accounts => match accounts.iter().find(|(name, _)| name == wanted) {
                 Some((_, money)) => Ok(*money),
-                None if wanted.is_empty() => Err(format!(
-                    "the broker's session manages several accounts, name one of {}",
-                    managed()
-                )),
-                None => Err(format!(
-                    "the broker's session does not manage {wanted:?}; it manages {}",
-                    managed()
-                )),
+                None if wanted.is_empty() => Err(NoAccount::Several { managed: managed() }),
+                None => Err(NoAccount::NotManaged {
+                    wanted: wanted.to_owned(),
+                    managed: managed(),
+                }),
             },
         }
     }
 }
 
-/// Why a session could not be had, or ended.
-type Lost = String;
+/// Why a session could not be had, or ended. All of it is answered by trying again.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("the client id {client_id} is in use at {address} (326): choose another ibkr.client_id")]
+    ClientIdInUse { address: String, client_id: i32 },
+    #[error("{address}: {source}; is TWS or the Gateway running there, with its API enabled?")]
+    NotConnected { address: String, source: ibapi::Error },
+    #[error("no answer within {0} s (ibkr.timeout)")]
+    Silent(u32),
+    #[error("the accounts cannot be read: {0}")]
+    Accounts(ibapi::Error),
+    #[error("the heartbeat failed: {0}")]
+    Heartbeat(ibapi::Error),
+    #[error("the connection is closed")]
+    Closed,
+}
+
+/// Why an account cannot be traded in the session that is up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoAccount {
+    #[error("the broker's session manages several accounts, name one of {managed}")]
+    Several { managed: String },
+    #[error("the broker's session does not manage {wanted:?}; it manages {managed}")]
+    NotManaged { wanted: String, managed: String },
+}
 
 /// Holds one session after the other, for ever.
 pub(crate) async fn hold(
@@ -88,7 +112,7 @@ pub(crate) async fn hold(
     up: &watch::Sender<Option<Arc<Up>>>,
     mut changes: watch::Receiver<u64>,
     heartbeat: Duration,
-) -> Lost {
+) -> Infallible {
     let mut number = 0_u64;
     let mut delay = FIRST_DELAY;
     loop {
@@ -100,23 +124,40 @@ pub(crate) async fn hold(
                 let reason = run(config, &mut session, number, up, heartbeat).await;
                 up.send_replace(None);
                 session.client.disconnect().await;
-                tracing::warn!(reason, "session {number} down");
+                tracing::warn!(%reason, "session {number} down");
             }
-            Err(reason) => tracing::warn!(reason, "no session with the broker"),
+            Err(reason) => tracing::warn!(%reason, "no session with the broker"),
         }
         if config.current().view.ibkr.auto_reconnect {
             tokio::select! {
                 () = sleep(delay) => {}
                 // Perhaps it is just the address that was mended.
-                closed = changes.changed() => if closed.is_err() { return "nobody configures any more".to_owned() },
+                () = another(config, &ibkr, &mut changes) => {}
             }
             delay = (delay * 2).min(LONGEST_DELAY);
         } else {
-            tracing::warn!("ibkr.auto_reconnect is off: no session until the configuration changes");
-            if changes.changed().await.is_err() {
-                return "nobody configures any more".to_owned();
-            }
+            tracing::warn!("ibkr.auto_reconnect is off: no session until [ibkr] changes");
+            another(config, &ibkr, &mut changes).await;
         }
+    }
+}
+
+/// Waits until the section is another than the one that was tried.
+async fn another(config: &Client<Config>, tried: &Ibkr, changes: &mut watch::Receiver<u64>) {
+    while config.current().view.ibkr == *tried {
+        tokio::select! {
+            () = changed(changes) => {}
+            // It rings just before the value is swapped, so a look right then may be too early.
+            () = sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// Waits for a change of the configuration.
+pub(crate) async fn changed(changes: &mut watch::Receiver<u64>) {
+    if changes.changed().await.is_err() {
+        // Nobody can change it any more: that is a change which never comes.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -127,15 +168,10 @@ struct Session {
 }
 
 async fn connect(ibkr: &Ibkr) -> Result<Session, Lost> {
-    let Ibkr {
-        host,
-        port,
-        client_id,
-        ..
-    } = ibkr;
+    let address = format!("{}:{}", ibkr.host, ibkr.port);
     let connecting = ibapi::Client::builder()
-        .address(format!("{host}:{port}"))
-        .client_id(*client_id)
+        .address(&address)
+        .client_id(ibkr.client_id)
         // Reconnecting is decided here, where each session is told apart and the configuration is known.
         .max_reconnect_attempts(0)
         .connect_with_notice_stream();
@@ -145,11 +181,9 @@ async fn connect(ibkr: &Ibkr) -> Result<Session, Lost> {
             notices,
             endpoint: Endpoint::of(ibkr),
         }),
-        Ok(Err(ibapi::Error::ClientIdInUse { client_id })) => Err(format!(
-            "the client id {client_id} is in use at {host}:{port} (326): choose another ibkr.client_id"
-        )),
-        Ok(Err(error)) => Err(format!("{host}:{port}: {error}")),
-        Err(_) => Err(format!("{host}:{port} did not answer within {} s", ibkr.timeout)),
+        Ok(Err(ibapi::Error::ClientIdInUse { client_id })) => Err(Lost::ClientIdInUse { address, client_id }),
+        Ok(Err(source)) => Err(Lost::NotConnected { address, source }),
+        Err(_) => Err(Lost::Silent(ibkr.timeout)),
     }
 }
 
@@ -172,10 +206,11 @@ async fn run(
     } = session;
     let mut pace = Pace { next: Instant::now() };
     pace.wait(config).await;
-    let accounts = match timeout(limit(&config.current().view.ibkr), money(client)).await {
+    let ibkr = config.current().view.ibkr.clone();
+    let accounts = match timeout(limit(&ibkr), money(client)).await {
         Ok(Ok(accounts)) => accounts,
-        Ok(Err(error)) => return format!("the accounts cannot be read: {error}"),
-        Err(_) => return "the accounts were not told in time".to_owned(),
+        Ok(Err(error)) => return Lost::Accounts(error),
+        Err(_) => return Lost::Silent(ibkr.timeout),
     };
     let state = Up {
         endpoint: endpoint.clone(),
@@ -197,7 +232,7 @@ async fn run(
             // The session ended: the sooner it is noticed the better.
             notice = notices.next() => match notice {
                 Some(notice) => tracing::info!("the broker says: {notice}"),
-                None => return "the connection is closed".to_owned(),
+                None => return Lost::Closed,
             },
             // A session that does not answer is none, though its connection may look well.
             () = sleep_until(beat) => {
@@ -205,8 +240,8 @@ async fn run(
                 let ibkr = config.current().view.ibkr.clone();
                 match timeout(limit(&ibkr), client.server_time()).await {
                     Ok(Ok(time)) => tracing::debug!(time = time.unix_timestamp(), "heartbeat"),
-                    Ok(Err(error)) => return format!("the heartbeat failed: {error}"),
-                    Err(_) => return format!("no heartbeat within {} s", ibkr.timeout),
+                    Ok(Err(error)) => return Lost::Heartbeat(error),
+                    Err(_) => return Lost::Silent(ibkr.timeout),
                 }
                 beat = Instant::now() + heartbeat;
             }

@@ -35,8 +35,31 @@ pub(crate) struct Decision {
 pub(crate) enum Verdict {
     /// So many spreads, at this cost in USD for all of them.
     Enter { contracts: u32, cost: f64 },
-    /// Not entered, and why.
-    Skip(String),
+    /// Not entered.
+    Skip(Skip),
+}
+
+/// Why a symbol is not entered. Amounts are in USD.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum Skip {
+    #[error("the session is read only")]
+    ReadOnly,
+    #[error("outside trading hours")]
+    Closed,
+    #[error("too late in the day")]
+    TooLate,
+    #[error("{0} entries are the limit")]
+    Enough(u32),
+    #[error("the buying power of {left:.0} USD is below {least:.0} USD")]
+    BuyingPower { left: f64, least: f64 },
+    #[error("a spread costs {cost:.0} USD, more than {most:.0} USD")]
+    TooDear { cost: f64, most: f64 },
+    #[error("reward to risk is {ratio:.2}, below {least}")]
+    PoorReward { ratio: f64, least: f64 },
+    #[error("one contract risks {0:.0} USD, more than a trade may")]
+    TooRisky(f64),
+    #[error("the sector {sector} would hold {exposure:.0} USD")]
+    SectorFull { sector: String, exposure: f64 },
 }
 
 /// Decides about each symbol once, in the order in which they were found.
@@ -91,7 +114,7 @@ struct Book<'a> {
 }
 
 impl Book<'_> {
-    fn enter(&mut self, candidate: &Match) -> Result<(u32, f64), String> {
+    fn enter(&mut self, candidate: &Match) -> Result<(u32, f64), Skip> {
         self.allowed()?;
         let Trading {
             max_contracts_per_trade,
@@ -105,19 +128,13 @@ impl Book<'_> {
         // A float to integer cast saturates, and the limit is far below that.
         let contracts = (affordable.max(0.0) as u32).min(max_contracts_per_trade);
         if contracts == 0 {
-            return Err(format!(
-                "one contract risks {:.0} USD, more than a trade may",
-                spread.risk
-            ));
+            return Err(Skip::TooRisky(spread.risk));
         }
         let cost = f64::from(contracts) * spread.cost;
         let held = self.sectors.entry(candidate.sector.clone()).or_default();
         if *held + cost > self.money.equity * max_sector_exposure {
-            return Err(format!(
-                "the sector {} would hold {:.0} USD",
-                candidate.sector,
-                *held + cost
-            ));
+            let (sector, exposure) = (candidate.sector.clone(), *held + cost);
+            return Err(Skip::SectorFull { sector, exposure });
         }
         *held += cost;
         self.money.buying_power -= cost;
@@ -126,7 +143,7 @@ impl Book<'_> {
     }
 
     /// What forbids any entry, whatever the candidate.
-    fn allowed(&self) -> Result<(), String> {
+    fn allowed(&self) -> Result<(), Skip> {
         let Trading {
             max_positions,
             max_daily_trades,
@@ -135,22 +152,23 @@ impl Book<'_> {
             ..
         } = self.view.trading;
         if self.view.ibkr.read_only {
-            return Err("the session is read only".to_owned());
+            return Err(Skip::ReadOnly);
         }
         match self.hours {
-            Hours::Closed => return Err("outside trading hours".to_owned()),
-            Hours::Late if !allow_late_day_entry => return Err("too late in the day".to_owned()),
+            Hours::Closed => return Err(Skip::Closed),
+            Hours::Late if !allow_late_day_entry => return Err(Skip::TooLate),
             Hours::Late | Hours::Open => {}
         }
         let most = max_positions.min(max_daily_trades);
         if self.entries >= most {
-            return Err(format!("{most} entries are the limit"));
+            return Err(Skip::Enough(most));
         }
         let left = self.money.buying_power;
         if left < min_buying_power {
-            return Err(format!(
-                "the buying power of {left:.0} USD is below {min_buying_power:.0} USD"
-            ));
+            return Err(Skip::BuyingPower {
+                left,
+                least: min_buying_power,
+            });
         }
         Ok(())
     }
@@ -189,21 +207,24 @@ impl Spread {
         }
     }
 
-    fn acceptable(&self, options: &Options) -> Result<(), String> {
+    fn acceptable(&self, options: &Options) -> Result<(), Skip> {
         let Options {
             max_spread_cost,
             min_reward_risk,
             ..
         } = options;
         if self.cost > *max_spread_cost {
-            return Err(format!(
-                "a spread costs {:.0} USD, more than {max_spread_cost:.0} USD",
-                self.cost
-            ));
+            return Err(Skip::TooDear {
+                cost: self.cost,
+                most: *max_spread_cost,
+            });
         }
         let ratio = self.reward / self.cost;
         if ratio < *min_reward_risk {
-            return Err(format!("reward to risk is {ratio:.2}, below {min_reward_risk}"));
+            return Err(Skip::PoorReward {
+                ratio,
+                least: *min_reward_risk,
+            });
         }
         Ok(())
     }
@@ -241,7 +262,7 @@ mod tests {
     fn verdicts(view: &OrchestratorView, money: Money, hours: Hours, all: &[Match]) -> Vec<String> {
         let verdict = |decision: Decision| match decision.verdict {
             Verdict::Enter { contracts, cost } => format!("{contracts} for {cost:.0}"),
-            Verdict::Skip(reason) => reason,
+            Verdict::Skip(reason) => reason.to_string(),
         };
         decide(view, money, hours, all).into_iter().map(verdict).collect()
     }

@@ -282,9 +282,7 @@ fn without_auto_reconnect_a_lost_session_waits_for_the_configuration() {
     let orchestrator = orchestrator(&volume);
     orchestrator.process.line_with("session 1 up");
     drop(broker);
-    orchestrator
-        .process
-        .line_with("no session until the configuration changes");
+    orchestrator.process.line_with("no session until [ibkr] changes");
     let broker = Broker::start(&format!("127.0.0.1:{port}"));
     orchestrator.applied(switch(&mut volume, &orchestrator, &config(port, NOBODY, "")));
     orchestrator.process.line_with("session 2 up");

@@ -18,6 +18,7 @@ mod market;
 mod scan;
 mod service;
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,14 +26,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use lockstep_client::{Builder, Client, Refusal, Signal, Snapshot, Trigger};
+use lockstep_client::{Builder, Client, EnvError, Refusal, Signal, Snapshot, StartError, Trigger};
 use scanner_api::ScannerServer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
-use trader_config::log::Log;
+use trader_config::log::{Log, LogError};
 
 use crate::config::Config;
 use crate::limit::Limit;
@@ -54,6 +55,25 @@ struct Args {
     check: Option<PathBuf>,
 }
 
+/// Why the scanner cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+enum ScannerError {
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the runtime cannot be started: {0}")]
+    Runtime(io::Error),
+    #[error("SIGTERM cannot be caught: {0}")]
+    Signal(io::Error),
+    #[error("{address} cannot be listened on: {source}; choose another scanner.port, or --listen")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("serving ended: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
 fn main() -> ExitCode {
     let market = Arc::new(Market::new());
     let log = Arc::new(Log::install("scanner"));
@@ -66,8 +86,8 @@ fn main() -> ExitCode {
     }
     match run(&args, client, market, limit, &log) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            tracing::error!("{message}");
+        Err(error) => {
+            tracing::error!("{error}");
             ExitCode::FAILURE
         }
     }
@@ -118,11 +138,9 @@ fn run(
     market: Arc<Market>,
     limit: Arc<Limit>,
     log: &Log,
-) -> Result<(), String> {
-    let client = client.from_env().map_err(|error| error.to_string())?;
-    let config = client.start().map_err(|error| error.to_string())?;
-    log.apply(&config.current().view.logging)
-        .map_err(|error| error.to_string())?;
+) -> Result<(), ScannerError> {
+    let config = client.from_env()?.start()?;
+    log.apply(&config.current().view.logging)?;
     let port = config.current().view.scanner.port;
     let address = args.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
     let service = Service {
@@ -133,7 +151,7 @@ fn run(
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("the runtime cannot be started: {error}"))?;
+        .map_err(ScannerError::Runtime)?;
     runtime.block_on(serve(address, service))
 }
 
@@ -152,16 +170,12 @@ fn describe(old: &Config, new: &Config) {
     }
 }
 
-async fn serve(address: SocketAddr, service: Service) -> Result<(), String> {
+async fn serve(address: SocketAddr, service: Service) -> Result<(), ScannerError> {
     // Before anything is answered, so that no signal falls between.
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(|error| format!("SIGTERM cannot be caught: {error}"))?;
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        format!("{address} cannot be listened on: {error}; choose another scanner.port, or --listen")
-    })?;
-    let bound = listener
-        .local_addr()
-        .map_err(|error| format!("the listener has no address: {error}"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(ScannerError::Signal)?;
+    let listen = |source| ScannerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let bound = listener.local_addr().map_err(listen)?;
     tracing::info!("listening on {bound}");
     let (end, ended) = oneshot::channel::<()>();
     let server = Server::builder()
@@ -173,14 +187,14 @@ async fn serve(address: SocketAddr, service: Service) -> Result<(), String> {
     tokio::pin!(server);
     tokio::select! {
         // Serving ends by itself only when it fails.
-        outcome = &mut server => return outcome.map_err(|error| format!("serving ended: {error}")),
+        outcome = &mut server => return Ok(outcome?),
         // Asked to end: no new scans, and those under way get a moment.
         _ = terminate.recv() => {}
     }
     tracing::info!("ending");
     drop(end);
     match tokio::time::timeout(LAST_SCANS, server).await {
-        Ok(outcome) => outcome.map_err(|error| format!("serving ended: {error}")),
+        Ok(outcome) => Ok(outcome?),
         // A peer that keeps its connection open does not keep us.
         Err(_) => Ok(()),
     }
