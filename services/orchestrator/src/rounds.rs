@@ -16,7 +16,7 @@ use trader_config::ScannerAddress;
 use crate::config::Config;
 use crate::hours::hours;
 use crate::session::{NoAccount, Up, changed};
-use crate::sizing::{Decision, Verdict, decide};
+use crate::sizing::{Decision, Hold, Verdict, decide, hold};
 
 /// How long a scan may take, the connection included.
 const SCAN_LIMIT: Duration = Duration::from_secs(5);
@@ -106,6 +106,8 @@ struct Journal {
     /// Why the scanner could not be asked; none while it answers.
     away: Option<String>,
     decisions: Vec<Decision>,
+    /// Why no entry was due.
+    held: Option<Hold>,
     /// Why nothing was sized.
     unsized_because: Option<Unsized>,
 }
@@ -133,8 +135,7 @@ impl Journal {
         let decisions = match money {
             Ok(money) => {
                 self.unsized_because = None;
-                let hours = hours(&config.view.schedule, jiff::Timestamp::now());
-                decide(&config.view, money, hours, &found.matches)
+                decide(&config.view, money, &found.matches)
             }
             Err(reason) => {
                 if self.unsized_because.as_ref() != Some(&reason) {
@@ -144,7 +145,8 @@ impl Journal {
                 Vec::new()
             }
         };
-        if decisions == self.decisions {
+        let held = hold(&config.view, hours(&config.view.schedule, jiff::Timestamp::now()));
+        if decisions == self.decisions && held == self.held {
             tracing::debug!(scanner_switch = found.switch, "the same decisions");
             return;
         }
@@ -158,6 +160,7 @@ impl Journal {
             universe = found.universe,
             matches = found.matches.len(),
             entries,
+            held = held.map(tracing::field::display),
             "round"
         );
         for Decision {
@@ -174,5 +177,6 @@ impl Journal {
             }
         }
         self.decisions = decisions;
+        self.held = held;
     }
 }

@@ -42,12 +42,6 @@ pub(crate) enum Verdict {
 /// Why a symbol is not entered. Amounts are in USD.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum Skip {
-    #[error("the session is read only")]
-    ReadOnly,
-    #[error("outside trading hours")]
-    Closed,
-    #[error("too late in the day")]
-    TooLate,
     #[error("{0} entries are the limit")]
     Enough(u32),
     #[error("the buying power of {left:.0} USD is below {least:.0} USD")]
@@ -62,12 +56,32 @@ pub(crate) enum Skip {
     SectorFull { sector: String, exposure: f64 },
 }
 
+/// Why nothing at all is entered at this moment. What would be is sized all the same, so that limits show their effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Hold {
+    #[error("the session is read only")]
+    ReadOnly,
+    #[error("outside trading hours")]
+    Closed,
+    #[error("too late in the day")]
+    TooLate,
+}
+
+/// Whether entries wait, whatever the candidates.
+pub(crate) fn hold(view: &OrchestratorView, hours: Hours) -> Option<Hold> {
+    match hours {
+        _ if view.ibkr.read_only => Some(Hold::ReadOnly),
+        Hours::Closed => Some(Hold::Closed),
+        Hours::Late if !view.trading.allow_late_day_entry => Some(Hold::TooLate),
+        Hours::Late | Hours::Open => None,
+    }
+}
+
 /// Decides about each symbol once, in the order in which they were found.
-pub(crate) fn decide(view: &OrchestratorView, money: Money, hours: Hours, found: &[Match]) -> Vec<Decision> {
+pub(crate) fn decide(view: &OrchestratorView, money: Money, found: &[Match]) -> Vec<Decision> {
     let mut book = Book {
         view,
         money,
-        hours,
         entries: 0,
         sectors: BTreeMap::new(),
     };
@@ -107,7 +121,6 @@ fn name(strategy: Strategy) -> &'static str {
 struct Book<'a> {
     view: &'a OrchestratorView,
     money: Money,
-    hours: Hours,
     entries: u32,
     /// USD by sector.
     sectors: BTreeMap<String, f64>,
@@ -147,18 +160,9 @@ impl Book<'_> {
         let Trading {
             max_positions,
             max_daily_trades,
-            allow_late_day_entry,
             min_buying_power,
             ..
         } = self.view.trading;
-        if self.view.ibkr.read_only {
-            return Err(Skip::ReadOnly);
-        }
-        match self.hours {
-            Hours::Closed => return Err(Skip::Closed),
-            Hours::Late if !allow_late_day_entry => return Err(Skip::TooLate),
-            Hours::Late | Hours::Open => {}
-        }
         let most = max_positions.min(max_daily_trades);
         if self.entries >= most {
             return Err(Skip::Enough(most));
@@ -259,16 +263,16 @@ mod tests {
         view
     }
 
-    fn verdicts(view: &OrchestratorView, money: Money, hours: Hours, all: &[Match]) -> Vec<String> {
+    fn verdicts(view: &OrchestratorView, money: Money, all: &[Match]) -> Vec<String> {
         let verdict = |decision: Decision| match decision.verdict {
             Verdict::Enter { contracts, cost } => format!("{contracts} for {cost:.0}"),
             Verdict::Skip(reason) => reason.to_string(),
         };
-        decide(view, money, hours, all).into_iter().map(verdict).collect()
+        decide(view, money, all).into_iter().map(verdict).collect()
     }
 
     fn one(view: &OrchestratorView) -> String {
-        verdicts(view, MONEY, Hours::Open, &[found("AAPL", "Technology", 5.0)]).remove(0)
+        verdicts(view, MONEY, &[found("AAPL", "Technology", 5.0)]).remove(0)
     }
 
     #[test]
@@ -305,28 +309,27 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_entered_when_trading_is_not_allowed() {
-        let all = [found("AAPL", "Technology", 5.0)];
+    fn entries_wait_for_trading_hours_and_for_leave_to_trade() {
         let default = with(|_| {});
-        assert_eq!(
-            verdicts(&default, MONEY, Hours::Closed, &all),
-            ["outside trading hours"]
-        );
-        assert_eq!(verdicts(&default, MONEY, Hours::Late, &all), ["5 for 2021"]);
+        assert_eq!(hold(&default, Hours::Open), None);
+        assert_eq!(hold(&default, Hours::Late), None);
+        assert_eq!(hold(&default, Hours::Closed), Some(Hold::Closed));
         let early = with(|view| view.trading.allow_late_day_entry = false);
-        assert_eq!(
-            verdicts(&early, MONEY, Hours::Late, &all),
-            ["too late in the day"]
-        );
+        assert_eq!(hold(&early, Hours::Late), Some(Hold::TooLate));
+        let reader = with(|view| view.ibkr.read_only = true);
+        assert_eq!(hold(&reader, Hours::Open), Some(Hold::ReadOnly));
+    }
+
+    #[test]
+    fn too_little_buying_power_forbids_any_entry() {
         let poor = Money {
             buying_power: 4999.0,
             ..MONEY
         };
-        let expected = "the buying power of 4999 USD is below 5000 USD";
-        assert_eq!(verdicts(&default, poor, Hours::Open, &all), [expected]);
+        let all = [found("AAPL", "Technology", 5.0)];
         assert_eq!(
-            one(&with(|view| view.ibkr.read_only = true)),
-            "the session is read only"
+            verdicts(&with(|_| {}), poor, &all),
+            ["the buying power of 4999 USD is below 5000 USD"]
         );
     }
 
@@ -345,12 +348,9 @@ mod tests {
             "5 for 2021",
             "3 entries are the limit",
         ];
-        assert_eq!(verdicts(&with(|_| {}), MONEY, Hours::Open, &all), expected);
+        assert_eq!(verdicts(&with(|_| {}), MONEY, &all), expected);
         let fewer = with(|view| view.trading.max_positions = 1);
-        assert_eq!(
-            verdicts(&fewer, MONEY, Hours::Open, &all)[1],
-            "1 entries are the limit"
-        );
+        assert_eq!(verdicts(&fewer, MONEY, &all)[1], "1 entries are the limit");
     }
 
     #[test]
@@ -366,6 +366,6 @@ mod tests {
             "the sector Technology would hold 4042 USD",
             "5 for 2021",
         ];
-        assert_eq!(verdicts(&view, MONEY, Hours::Open, &all), expected);
+        assert_eq!(verdicts(&view, MONEY, &all), expected);
     }
 }
