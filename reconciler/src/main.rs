@@ -1,2 +1,29 @@
-//! To be filled.
-fn main() {}
+//! Lockstep: transactional GitOps for live configuration. A commit reaches every running service, or none.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`cli`] | one file a subcommand |
+//! | [`settings`] | what the operator says: as written, as resolved |
+//! | [`candidate`] | from a commit to something that may be rolled out; the source's thread |
+//! | [`coordinator`] | drives one rollout at a time; its head has the map of tasks and channels |
+//! | [`agent`] | the instances of this machine, through the guard |
+//! | [`web`] | the API over the control socket and the web port, metrics, health |
+//! | [`events`], [`metrics`], [`store`] | what is told, what is counted, what is remembered |
+//!
+//! Decisions are made in `lockstep-core`; the crates `lockstep-source`, `lockstep-volume` and
+//! `lockstep-guard` do git, files and processes.
+
+mod agent;
+mod candidate;
+mod cli;
+mod clock;
+mod coordinator;
+mod events;
+mod metrics;
+mod settings;
+mod store;
+mod web;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -80,6 +80,12 @@ pub const EXEC: &str = "guard-exec";
 /// The environment variable with the token of a service's start.
 pub(crate) const INSTANCE: &str = "LOCKSTEP_INSTANCE";
 
+/// Whether this is the name of a signal that a service can be told by, written as in `SIGUSR1`.
+#[must_use]
+pub fn is_signal(name: &str) -> bool {
+    signal::by_name(name).is_some()
+}
+
 /// How to run the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardOptions {

@@ -58,11 +58,7 @@ impl Mirror {
     ///
     /// # Errors
     /// When the head has that tree already, or the source cannot be reached or refuses the push.
-    pub fn commit_rollback(
-        &mut self,
-        target: &Revision,
-        why: Option<&str>,
-    ) -> Result<CommitFacts, CommitError> {
+    pub fn commit_rollback(&self, target: &Revision, why: Option<&str>) -> Result<CommitFacts, CommitError> {
         let head = self.fetch()?;
         let tree = self.find_commit(target)?.tree().map_err(not_made)?;
         let same = self.find_commit(&head)?.tree_id() == tree.id();
@@ -81,11 +77,7 @@ impl Mirror {
     ///
     /// # Errors
     /// When later commits touched the same lines, or as [`Mirror::commit_rollback`].
-    pub fn commit_revert(
-        &mut self,
-        revision: &Revision,
-        why: Option<&str>,
-    ) -> Result<CommitFacts, CommitError> {
+    pub fn commit_revert(&self, revision: &Revision, why: Option<&str>) -> Result<CommitFacts, CommitError> {
         let head = self.fetch()?;
         let commit = self.find_commit(revision)?;
         let Ok(parent) = commit.parent_id(0) else {
@@ -140,9 +132,12 @@ impl Mirror {
     }
 
     /// Pushes a commit to the branch, without force: the other end refuses it when the branch has moved.
-    fn push(&mut self, commit: Oid) -> Result<CommitFacts, CommitError> {
+    fn push(&self, commit: Oid) -> Result<CommitFacts, CommitError> {
         let url = self.url.clone();
-        let refused = move |why: String| CommitError::NotPushed { url: url.clone(), why };
+        let refused = move |why: String| CommitError::NotPushed {
+            url: url.clone(),
+            why,
+        };
         let failed = |error: git2::Error| refused(error.message().to_owned());
         // A ref of our own names it while it is pushed; the branch's own ref moves when it is fetched again.
         let ours = "refs/lockstep/undo";
@@ -151,10 +146,7 @@ impl Mirror {
             .map_err(not_made)?;
         let mut rejected = None;
         {
-            let mut remote = self
-                .repo
-                .remote_anonymous(&self.spec.url)
-                .map_err(failed)?;
+            let mut remote = self.repo.remote_anonymous(&self.spec.url).map_err(failed)?;
             let mut callbacks = RemoteCallbacks::new();
             callbacks.push_update_reference(|_, status| {
                 rejected = status.map(str::to_owned);

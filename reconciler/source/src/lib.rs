@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `spec` | which repository, which branch, which folder, which limits |
 //! | `mirror`, `mend`, `heal` | the folder with the bare repository: opening, pinning, remaking, repacking |
+//! | `pack` | whether the mirror's packs are as they were written |
 //! | `fetch`, `local`, `copy`, `daemon` | looking at the source and fetching from it |
 //! | `history` | commits: facts, ancestors, names |
 //! | `tree`, `walk`, `refusal` | what a revision publishes, and why not |
@@ -33,6 +34,7 @@ mod libgit;
 mod local;
 mod mend;
 mod mirror;
+mod pack;
 mod refusal;
 mod schedule;
 mod spec;

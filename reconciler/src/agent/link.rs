@@ -1,0 +1,137 @@
+//! The connection to the guard: opened, or the guard started where there is none; framed both ways.
+
+use std::path::Path;
+use std::time::Duration;
+
+use lockstep_guard::{Decoder, FrameError, encode};
+use lockstep_guard::wire::{Answer, Body, Message, Refusal, Request, Supervised};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::AgentSpec;
+
+/// How long opening a conversation may take: the guard answers at once or is broken.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why the guard cannot be spoken to.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It could not be started or reached.
+    #[error("the guard cannot be reached: {0}; its own log is guard.log in the state folder")]
+    Unreachable(String),
+    /// The connection broke.
+    #[error("the connection to the guard broke: {0}")]
+    Broken(#[from] std::io::Error),
+    /// It was closed by the guard: it ended, or a higher term spoke.
+    #[error("the guard closed the connection")]
+    Closed,
+    /// What it sent is no frame.
+    #[error("the guard sent something that cannot be understood: {0}")]
+    Frame(#[from] FrameError),
+    /// A higher term has spoken.
+    #[error("a coordinator of a higher term ({highest}) has taken over")]
+    Deposed {
+        /// The highest term seen.
+        highest: u64,
+    },
+    /// It answered something else than was asked.
+    #[error("the guard answered {0} to the opening of a conversation")]
+    Unexpected(String),
+}
+
+/// An open conversation.
+pub(super) struct Link {
+    stream: UnixStream,
+    decoder: Decoder,
+    next_id: u64,
+}
+
+impl Link {
+    /// Opens a conversation under a term, and starts a guard first where there is none.
+    pub(super) async fn open(spec: &AgentSpec) -> Result<(Self, Vec<Supervised>), LinkError> {
+        let stream = connect_or_start(&spec.state, &spec.program).await?;
+        let mut link = Self { stream, decoder: Decoder::default(), next_id: 1 };
+        let services = tokio::time::timeout(HELLO_WITHIN, link.greet(spec))
+            .await
+            .map_err(|_| LinkError::Unreachable(format!("no answer within {HELLO_WITHIN:?}")))??;
+        Ok((link, services))
+    }
+
+    async fn greet(&mut self, spec: &AgentSpec) -> Result<Vec<Supervised>, LinkError> {
+        let hello = self.send(Body::Hello { term: spec.term }).await?;
+        let services = match self.answer_to(hello).await? {
+            Ok(Answer::Hello { services, .. }) => services,
+            Err(Refusal::Deposed { highest_term }) => return Err(LinkError::Deposed { highest: highest_term }),
+            other => return Err(LinkError::Unexpected(format!("{other:?}"))),
+        };
+        let define = self.send(Body::Define { services: spec.definitions.clone() }).await?;
+        match self.answer_to(define).await? {
+            Ok(_) => Ok(services),
+            Err(refusal) => Err(LinkError::Unexpected(format!("{refusal:?}"))),
+        }
+    }
+
+    /// Waits for one answer during the opening. Events in between are covered by the list that follows it.
+    async fn answer_to(&mut self, wanted: u64) -> Result<Result<Answer, Refusal>, LinkError> {
+        loop {
+            match self.receive().await? {
+                Message::Answer { id, result } if id == wanted => return Ok(result),
+                Message::Answer { .. } | Message::Event { .. } => {}
+            }
+        }
+    }
+
+    /// Sends a request and gives its id.
+    pub(super) async fn send(&mut self, body: Body) -> Result<u64, LinkError> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let frame = encode(&Request { id, body })?;
+        self.stream.write_all(&frame).await?;
+        Ok(id)
+    }
+
+    /// The next message. Dropped before it is ready, it loses nothing: what was read stays in the decoder.
+    pub(super) async fn receive(&mut self) -> Result<Message, LinkError> {
+        let mut buffer = [0; 8192];
+        loop {
+            if let Some(message) = self.decoder.next_document()? {
+                return Ok(message);
+            }
+            let read = self.stream.read(&mut buffer).await?;
+            if read == 0 {
+                return Err(LinkError::Closed);
+            }
+            self.decoder.push(&buffer[..read]);
+        }
+    }
+}
+
+/// Claims a term above every one that the guard has seen, and gives it. Whoever had a lower one is deposed.
+///
+/// # Errors
+/// When the guard cannot be reached.
+pub async fn claim(spec: &AgentSpec) -> Result<u64, LinkError> {
+    let mut spec = spec.clone();
+    loop {
+        match Link::open(&spec).await {
+            Ok(_) => return Ok(spec.term),
+            Err(LinkError::Deposed { highest }) => spec.term = highest + 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn connect_or_start(state: &Path, program: &Path) -> Result<UnixStream, LinkError> {
+    let (state, program) = (state.to_owned(), program.to_owned());
+    let stream = tokio::task::spawn_blocking(move || {
+        lockstep_guard::client::connect(&state).or_else(|_| {
+            lockstep_guard::client::spawn(&state, &program)?;
+            lockstep_guard::client::connect(&state)
+        })
+    })
+    .await
+    .map_err(|error| LinkError::Unreachable(error.to_string()))?
+    .map_err(|error| LinkError::Unreachable(error.to_string()))?;
+    stream.set_nonblocking(true)?;
+    Ok(UnixStream::from_std(stream)?)
+}

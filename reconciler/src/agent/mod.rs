@@ -1,0 +1,141 @@
+//! The agent: knows the instances of this machine, orders the guard, gathers evidence, reports.
+//!
+//! One task owns it all: the connection to the guard, the watch on the instances' folders, the probes and
+//! the checks. The coordinator speaks to it by [`Order`] and hears [`Report`]; nothing is shared.
+//!
+//! ```text
+//! coordinator --Order--> agent --Request--> guard
+//!             <-Report--       <-Message---
+//!                              <- inotify, probes, checks
+//! ```
+//!
+//! It never decides: what evidence means is core's business. It must never send a signal or stop a process
+//! itself: that is the guard's business, which outlives it.
+
+mod checks;
+mod evidence;
+mod folders;
+mod link;
+mod mounts;
+mod probes;
+mod task;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lockstep_core::rollout::{Event, MemberId};
+use lockstep_core::service::ServiceName;
+use lockstep_guard::wire::{Definition, Supervised};
+use lockstep_protocol::{InstanceToken, Offer};
+
+pub use folders::{FolderError, Folders, OFFER, STATUS};
+pub use link::{LinkError, claim};
+pub use task::{Agent, AgentFailed};
+
+/// What the coordinator asks of the agent.
+#[derive(Debug)]
+pub enum Order {
+    /// Services start on order alone.
+    Hold(Vec<ServiceName>),
+    /// The restart policy applies again, probes slow down, offers are taken back.
+    Release,
+    /// See whether these can be signalled and see the volume. Answered by [`Event::Examined`].
+    Examine(Vec<Target>),
+    /// Pause these. Answered by [`Event::Paused`] or [`Event::PauseFailed`].
+    Pause {
+        /// Whom.
+        targets: Vec<Target>,
+        /// How long confirming may take.
+        within: Duration,
+        /// How long they may stay paused.
+        limit: Duration,
+    },
+    /// Queue reloads to these and unpause all. Answered by [`Event::Unpaused`].
+    Unpause(Vec<Target>),
+    /// Send reloads to these, which are not paused. Answered by [`Event::Told`].
+    Tell(Vec<Target>),
+    /// End and start these. Answered by [`Event::Ended`] and [`Event::Started`], or [`Event::StartFailed`].
+    Restart(Vec<ServiceName>),
+    /// Start these. Answered by [`Event::Started`] or [`Event::StartFailed`].
+    Start(Vec<ServiceName>),
+    /// Stop these. Answered by [`Report::Stopped`].
+    Stop(Vec<ServiceName>),
+    /// Put the offer to these. Answered by their statements.
+    Offer(Vec<ServiceName>, Box<Offer>),
+    /// Probe these as fast as they are to be probed, until [`Order::Release`].
+    Probe(BTreeSet<ServiceName>),
+    /// Say again what is known of everybody.
+    Look,
+    /// Run a check. Answered by [`Event::Checked`].
+    Check {
+        /// Whose.
+        service: ServiceName,
+        /// Program and arguments.
+        command: Vec<String>,
+        /// How long it may take.
+        within: Duration,
+    },
+    /// Stop all services and end the guard. Answered by [`Report::Down`].
+    Shutdown,
+}
+
+/// An instance that is meant, and the signal for it where one is to be sent.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Which member.
+    pub member: MemberId,
+    /// The token of the instance that is meant.
+    pub instance: InstanceToken,
+    /// The reload signal.
+    pub signal: Option<String>,
+}
+
+/// What the agent tells the coordinator.
+#[derive(Debug)]
+pub enum Report {
+    /// The guard answers: at the start and after each loss.
+    Connected {
+        /// All services as the guard knows them.
+        services: Vec<Supervised>,
+        /// How long each living process has lived.
+        ages: BTreeMap<ServiceName, Duration>,
+    },
+    /// What a rollout's machine understands.
+    Event(Event),
+    /// An instance was started: what the event [`Event::Started`] does not say.
+    Process {
+        /// Which member.
+        member: MemberId,
+        /// Its pid.
+        pid: u32,
+    },
+    /// How often a service was started again by itself.
+    Restarts {
+        /// Which service.
+        service: ServiceName,
+        /// How often.
+        restarts: u32,
+    },
+    /// Services were stopped, or could not be.
+    Stopped(Result<(), String>),
+    /// Everything is down.
+    Down,
+}
+
+/// How the agent is set up.
+#[derive(Debug, Clone)]
+pub struct AgentSpec {
+    /// The state folder, where the guard's socket is.
+    pub state: PathBuf,
+    /// The program, for starting a guard.
+    pub program: PathBuf,
+    /// The coordinator's term.
+    pub term: u64,
+    /// The services.
+    pub definitions: Vec<Definition>,
+    /// The instances' folders.
+    pub folders: Folders,
+    /// The probes, by service.
+    pub probes: BTreeMap<ServiceName, crate::settings::Probe>,
+}

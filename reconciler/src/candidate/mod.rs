@@ -1,0 +1,268 @@
+//! From a commit to something that may be rolled out: stages as types that cannot be skipped.
+//!
+//! ```text
+//! commit ──fetch──▶ (tree, files) ──judge──▶ Validated ──core::plan──▶ Plan ──▶ the rollout
+//!                                    └─────▶ Refused
+//! ```
+//!
+//! Only [`judge`] makes a [`Validated`] from a commit; [`Validated::from_release`] takes one up again that was
+//! published before. The source's thread ([`worker`]) is where this happens: it owns the mirror, and the
+//! coordinator hears of the result.
+
+pub mod worker;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use lockstep_core::admission::Ancestry;
+use lockstep_core::diagnostic::{Report, Sources, Style, text};
+use lockstep_core::plan::{PlanInput, Snapshot};
+use lockstep_core::policy::{POLICY_PATH, Policy, gather};
+use lockstep_core::reads::Reads;
+use lockstep_core::service::{Reload, ServiceName};
+use lockstep_core::tree::Tree;
+use lockstep_core::validate::{Candidate, Scope, validate};
+use lockstep_protocol::{Digest, Release, Revision};
+use lockstep_source::{CommitFacts, Limits, Mirror, SourceError};
+
+/// What a service reads and how it is told: what judging and planning have to know of it.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// Its name.
+    pub name: ServiceName,
+    /// What it reads.
+    pub reads: Reads,
+    /// How it is told.
+    pub reload: Reload,
+}
+
+impl Reader {
+    /// The readers of the settings.
+    #[must_use]
+    pub fn all(settings: &crate::settings::Settings) -> Arc<[Self]> {
+        settings
+            .services
+            .iter()
+            .map(|service| Self {
+                name: service.name.clone(),
+                reads: service.reads.clone(),
+                reload: service.reload.clone(),
+            })
+            .collect()
+    }
+
+    /// The same, as the plan wants it.
+    #[must_use]
+    pub fn plan_inputs(readers: &[Self]) -> Vec<PlanInput<'_>> {
+        readers
+            .iter()
+            .map(|reader| PlanInput {
+                name: reader.name.as_str(),
+                reads: &reader.reads,
+                reload_is_restart: reader.reload == Reload::Restart,
+            })
+            .collect()
+    }
+}
+
+/// A revision that passed its validation.
+#[derive(Debug, Clone)]
+pub struct Validated {
+    commit: CommitFacts,
+    tree: Tree,
+    files: Sources,
+    prefix: String,
+    snapshot: Snapshot,
+    reads: BTreeMap<ServiceName, Digest>,
+}
+
+/// A revision that did not.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Which.
+    pub revision: Revision,
+    /// Every diagnostic, rendered for a log.
+    pub reason: String,
+}
+
+/// How judging a revision ended.
+#[derive(Debug, Clone)]
+pub enum Judged {
+    /// It may be rolled out.
+    Valid(Box<Validated>),
+    /// It may not, ever.
+    Refused(Refused),
+}
+
+impl Validated {
+    /// The commit.
+    #[must_use]
+    pub fn commit(&self) -> &CommitFacts {
+        &self.commit
+    }
+
+    /// The revision.
+    #[must_use]
+    pub fn revision(&self) -> &Revision {
+        &self.commit.revision
+    }
+
+    /// The published files.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// The digest of the published files.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.snapshot.digest()
+    }
+
+    /// What the plan compares.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The digest over what each service reads.
+    #[must_use]
+    pub fn reads(&self) -> &BTreeMap<ServiceName, Digest> {
+        &self.reads
+    }
+
+    /// Takes up a release that lies on the volume, where its commit cannot be had from the mirror: what it
+    /// publishes is known from the volume itself, its policy is not.
+    ///
+    /// # Errors
+    /// When a document of it cannot be read.
+    pub fn from_release(
+        document: &Release,
+        tree: Tree,
+        folder: &Path,
+        prefix: &str,
+        readers: &[Reader],
+    ) -> std::io::Result<Self> {
+        let commit = CommitFacts {
+            revision: document.revision.clone(),
+            parents: Vec::new(),
+            author: document.author.clone(),
+            committed: document.committed,
+            subject: document.subject.clone(),
+        };
+        let mut files = Sources::new();
+        for path in readers.iter().flat_map(|reader| reader.reads.documents(&tree)) {
+            let contents = std::fs::read(folder.join(path.as_str()))?;
+            let name = if prefix.is_empty() { path.to_string() } else { format!("{prefix}/{path}") };
+            files.insert(name, contents.into());
+        }
+        Ok(Self::assemble(commit, tree, files, prefix, None, readers))
+    }
+
+    fn assemble(
+        commit: CommitFacts,
+        tree: Tree,
+        files: Sources,
+        prefix: &str,
+        previous: Option<&Snapshot>,
+        readers: &[Reader],
+    ) -> Self {
+        let candidate =
+            Candidate { revision: Some(&commit.revision), prefix, tree: &tree, files: &files };
+        let snapshot = Snapshot::of(&candidate, previous);
+        let reads = readers
+            .iter()
+            .map(|reader| (reader.name.clone(), reader.reads.digest(snapshot.published())))
+            .collect();
+        Self { commit, tree, files, prefix: prefix.to_owned(), snapshot, reads }
+    }
+
+    fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            revision: Some(&self.commit.revision),
+            prefix: &self.prefix,
+            tree: &self.tree,
+            files: &self.files,
+        }
+    }
+}
+
+/// Judges a revision that is in the mirror against a base: the last settled one.
+///
+/// # Errors
+/// When the mirror cannot be read. A revision that may not be published is an answer, not an error.
+pub fn judge(
+    mirror: &Mirror,
+    revision: &Revision,
+    base: Option<&Validated>,
+    readers: &[Reader],
+) -> Result<Judged, SourceError> {
+    let commit = mirror.commit(revision)?;
+    let older = base.map(|base| (base.revision(), base.tree()));
+    let limits = match mirror.file(revision, POLICY_PATH) {
+        Ok(policy) => limits(policy.as_deref()),
+        Err(SourceError::Refused(refused)) => return Ok(refuse(revision, refused.to_string())),
+        Err(error) => return Err(error),
+    };
+    let tree = match mirror.tree_within(revision, older, &limits) {
+        Ok(tree) => tree,
+        Err(error) if error.next() == lockstep_source::Next::Reject => {
+            return Ok(refuse(revision, error.to_string()));
+        }
+        Err(error) => return Err(error),
+    };
+    let prefix = mirror.spec().path.as_str();
+    let scope = base.map_or(Scope::All, |base| Scope::Changed(base.candidate()));
+    let reads: Vec<_> = readers.iter().map(|reader| &reader.reads).collect();
+    let gathered = gather(&tree, prefix, scope, &reads, |path| {
+        mirror.file(revision, path).map(|contents| contents.map(Arc::from))
+    });
+    let files = match gathered {
+        Ok(files) => files,
+        Err(error) if error.next() == lockstep_source::Next::Reject => {
+            return Ok(refuse(revision, error.to_string()));
+        }
+        Err(error) => return Err(error),
+    };
+    let candidate = Candidate { revision: Some(revision), prefix, tree: &tree, files: &files };
+    let report = validate(&candidate, base.map(Validated::candidate).as_ref(), scope);
+    if report.has_errors() {
+        return Ok(refuse(revision, shown(&report, &files)));
+    }
+    for warning in report.diagnostics() {
+        tracing::warn!(%revision, "{}: {}", warning.path, warning.message);
+    }
+    let previous = base.map(Validated::snapshot);
+    Ok(Judged::Valid(Box::new(Validated::assemble(commit, tree, files, prefix, previous, readers))))
+}
+
+/// How a head relates to the last settled revision.
+///
+/// # Errors
+/// When the mirror cannot be read.
+pub fn ancestry(mirror: &Mirror, settled: Option<&Revision>, head: &Revision) -> Result<Ancestry, SourceError> {
+    match settled {
+        None => Ok(Ancestry::First),
+        Some(settled) if settled == head => Ok(Ancestry::Descends),
+        // One that is not here any more cannot be an ancestor: the repository was made anew.
+        Some(settled) if !mirror.has(settled) => Ok(Ancestry::Rewound),
+        Some(settled) if mirror.is_ancestor(settled, head)? => Ok(Ancestry::Descends),
+        Some(_) => Ok(Ancestry::Rewound),
+    }
+}
+
+/// The limits that bound what is read at all: the policy's own, within which validation judges the rest.
+fn limits(policy: Option<&[u8]>) -> Limits {
+    let limits = policy.map(|policy| Policy::read(policy).0.limits).unwrap_or_default();
+    Limits { file_bytes: limits.file_bytes, files: limits.files, total_bytes: limits.total_bytes }
+}
+
+fn refuse(revision: &Revision, reason: String) -> Judged {
+    Judged::Refused(Refused { revision: revision.clone(), reason })
+}
+
+/// A report as it goes into a log, a status or an event: the same words as `lockstep validate` prints.
+fn shown(report: &Report, files: &Sources) -> String {
+    text(report, files, Style::default()).trim_end().to_owned()
+}

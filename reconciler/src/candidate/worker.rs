@@ -1,0 +1,261 @@
+//! The source's thread: owns the mirror, looks at the repository when woken, judges what it finds.
+//!
+//! git2 blocks, so all of it happens here. The thread is woken by the interval, by the repository's watcher
+//! and by requests; a wake-up carries no data: it looks at the world again. It tells the coordinator only
+//! what is new, and answers every [`Request::Look`].
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lockstep_core::admission::Ancestry;
+use lockstep_protocol::Revision;
+use lockstep_source::{Blobs, Head, Mirror, Next, Schedule, SourceError, SourceSpec, Watcher};
+use tokio::sync::{mpsc as channel, oneshot, watch};
+
+use super::{Judged, Reader, Validated, ancestry, judge};
+
+/// What a candidate is judged against.
+#[derive(Debug, Clone, Default)]
+pub struct Base {
+    /// What settled last.
+    pub settled: Option<Arc<Validated>>,
+}
+
+/// What is asked of the thread.
+pub enum Request {
+    /// Look now, and say what was seen although it is not new.
+    Look,
+    /// Judge a revision that is on the volume already, whose policy only the mirror knows.
+    TakeUp(Revision),
+    /// Judge any revision, for `lockstep plan`.
+    Judge(String, oneshot::Sender<Result<Judged, String>>),
+    /// Work on the mirror that the coordinator wants done here.
+    Work(Box<dyn FnOnce(&mut Mirror) + Send>),
+    /// Keep exactly these revisions.
+    Pin(BTreeSet<Revision>),
+    /// End.
+    Stop,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub enum Seen {
+    /// The head of the branch, judged.
+    Head {
+        /// The verdict on its contents.
+        judged: Judged,
+        /// How it relates to the last settled revision.
+        ancestry: Ancestry,
+        /// When it was first seen: the beginning of commit-to-settled.
+        at: Instant,
+    },
+    /// A revision that is on the volume is known by the mirror.
+    TakenUp(Box<Validated>),
+    /// The head is what it was when it was told last.
+    Unchanged,
+    /// There is nothing to follow, or the source does not answer: nothing changes.
+    Failed {
+        /// Why, with the next step.
+        reason: String,
+    },
+}
+
+/// Why the thread does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The mirror cannot be made, or the source's settings cannot be used.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The system gives no thread.
+    #[error("no thread for the source: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The handle of the thread. Dropping it ends the thread.
+pub struct Worker {
+    requests: mpsc::Sender<Request>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Opens the mirror and starts the thread; gives also the handle to the mirror's contents.
+    ///
+    /// # Errors
+    /// When the mirror cannot be made, or the source's settings cannot be used.
+    pub fn start(
+        mirror: PathBuf,
+        spec: SourceSpec,
+        interval: Duration,
+        readers: Arc<[Reader]>,
+        base: watch::Receiver<Base>,
+        seen: channel::UnboundedSender<Seen>,
+    ) -> Result<(Self, Blobs), WorkerError> {
+        let (requests, inbox) = mpsc::channel();
+        let wake = requests.clone();
+        let mirror = Mirror::open(mirror, spec.clone())?;
+        let blobs = mirror.blobs()?;
+        // The thread is gone only while the program ends.
+        let watcher = Watcher::start(&spec, move || drop(wake.send(Request::Work(Box::new(|_| ())))))?;
+        let seed = u64::from(std::process::id());
+        let mut thread = Thread {
+            mirror,
+            schedule: Schedule::new(interval, seed),
+            readers,
+            base,
+            seen,
+            told: None,
+            _watcher: watcher,
+        };
+        let handle = std::thread::Builder::new()
+            .name("source".to_owned())
+            .spawn(move || thread.run(&inbox))
+            .map_err(WorkerError::Thread)?;
+        Ok((Self { requests, thread: Some(handle) }, blobs))
+    }
+
+    /// Asks something of the thread.
+    pub fn ask(&self, request: Request) {
+        // The thread is gone only while the program ends.
+        let _ = self.requests.send(request);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.ask(Request::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The head that was told last, and the base it was judged against.
+type Told = (Revision, Option<Revision>);
+
+struct Thread {
+    mirror: Mirror,
+    schedule: Schedule,
+    readers: Arc<[Reader]>,
+    base: watch::Receiver<Base>,
+    seen: channel::UnboundedSender<Seen>,
+    told: Option<Told>,
+    _watcher: Option<Watcher>,
+}
+
+impl Thread {
+    fn run(&mut self, inbox: &mpsc::Receiver<Request>) {
+        // The first look is asked for, once the base is known.
+        let mut due = Instant::now() + self.schedule.succeeded();
+        loop {
+            let request = match inbox.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(request) => Some(request),
+                Err(mpsc::RecvTimeoutError::Timeout) => None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            };
+            match request {
+                Some(Request::Stop) => return,
+                Some(Request::TakeUp(revision)) => {
+                    if let Some(validated) = self.take_up(&revision) {
+                        let _ = self.seen.send(Seen::TakenUp(validated));
+                    }
+                }
+                Some(Request::Judge(text, answer)) => {
+                    let _ = answer.send(self.judge_text(&text));
+                }
+                Some(Request::Pin(revisions)) => self.pin(&revisions),
+                Some(Request::Work(work)) => {
+                    work(&mut self.mirror);
+                    due = Instant::now() + self.look(false);
+                }
+                Some(Request::Look) => due = Instant::now() + self.look(true),
+                None => due = Instant::now() + self.look(false),
+            }
+        }
+    }
+
+    /// Looks once and says how long to wait for the next time.
+    fn look(&mut self, answer: bool) -> Duration {
+        let base = self.base.borrow().settled.clone();
+        let seen = self.see(base.as_deref()).or_else(|error| match error.next() {
+            Next::Heal => {
+                tracing::warn!(%error, "the mirror is damaged and is made anew");
+                self.mirror.heal()?;
+                self.see(base.as_deref())
+            }
+            Next::Retry | Next::Reject | Next::Stop => Err(error),
+        });
+        match seen {
+            Ok(seen) => {
+                let new = !matches!(seen, Seen::Unchanged);
+                if new || answer || self.schedule.failures() > 0 {
+                    let _ = self.seen.send(seen);
+                }
+                self.schedule.succeeded()
+            }
+            Err(error) => {
+                let _ = self.seen.send(Seen::Failed { reason: error.to_string() });
+                self.schedule.failed()
+            }
+        }
+    }
+
+    fn see(&mut self, base: Option<&Validated>) -> Result<Seen, SourceError> {
+        let at = Instant::now();
+        let settled = base.map(|base| base.revision().clone());
+        // The branch that is missing, or empty, is an error of the fetch, which says what is there instead.
+        if let Head::Revision(head) = self.mirror.list_head()?
+            && self.told == Some((head, settled.clone()))
+        {
+            return Ok(Seen::Unchanged);
+        }
+        let head = self.mirror.fetch()?;
+        let judged = judge(&self.mirror, &head, base, &self.readers)?;
+        let ancestry = ancestry(&self.mirror, settled.as_ref(), &head)?;
+        self.told = Some((head, settled));
+        Ok(Seen::Head { judged, ancestry, at })
+    }
+
+    fn take_up(&mut self, revision: &Revision) -> Option<Box<Validated>> {
+        if !self.mirror.has(revision) {
+            return None;
+        }
+        match judge(&self.mirror, revision, None, &self.readers) {
+            Ok(Judged::Valid(validated)) => Some(validated),
+            // It was valid when it went live; stricter settings do not take it back.
+            Ok(Judged::Refused(refused)) => {
+                tracing::warn!(%revision, reason = %refused.reason, "what is live would be refused today");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%revision, %error, "what is live cannot be read from the mirror");
+                None
+            }
+        }
+    }
+
+    fn judge_text(&mut self, text: &str) -> Result<Judged, String> {
+        let base = self.base.borrow().settled.clone();
+        let revision = self.mirror.resolve(text).map_err(|error| error.to_string())?;
+        judge(&self.mirror, &revision, base.as_deref(), &self.readers).map_err(|error| error.to_string())
+    }
+
+    fn pin(&mut self, wanted: &BTreeSet<Revision>) {
+        let pinned = match self.mirror.pinned() {
+            Ok(pinned) => pinned,
+            Err(error) => return tracing::warn!(%error, "kept revisions cannot be pinned"),
+        };
+        for old in pinned.iter().filter(|old| !wanted.contains(old)) {
+            if let Err(error) = self.mirror.unpin(old) {
+                tracing::warn!(%error, "a revision cannot be unpinned");
+            }
+        }
+        for new in wanted.iter().filter(|new| !pinned.contains(new) && self.mirror.has(new)) {
+            if let Err(error) = self.mirror.pin(new) {
+                tracing::warn!(%error, "a revision cannot be pinned");
+            }
+        }
+    }
+}

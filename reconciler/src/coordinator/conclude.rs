@@ -1,0 +1,248 @@
+//! What an outcome means for everything else: what is live, what is remembered, what is told.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use lockstep_core::admission::{Aborted, Live, Verdict};
+use lockstep_core::instances::InstanceState;
+use lockstep_core::ledger::SettledTree;
+use lockstep_core::rollout::{Failure, Kind, Outcome};
+use lockstep_core::status::StatusView;
+use lockstep_protocol::Digest;
+use lockstep_source::Mirror;
+use lockstep_volume::{JOURNAL_VERSION, OutcomeKind};
+
+use super::drive::{Candidate, micros};
+use super::request::{Committed, Undo};
+use super::volume::Job;
+use super::{Coordinator, End, LiveRelease};
+use crate::candidate::worker::Base;
+use crate::events::Event as Record;
+use crate::store::StoreError;
+
+impl Coordinator {
+    /// Remembers, flushed, that the candidate failed after its switch.
+    pub(super) fn quarantine(&mut self, failures: &[Failure]) {
+        let Some(active) = &self.active else { return };
+        let (revision, digest) = (active.rollout.to.revision.clone(), active.rollout.to.digest);
+        let reads = self.reads.of(&digest).cloned().unwrap_or_default();
+        let noted = self
+            .store
+            .change(|ledger| ledger.note_failed((&revision, digest), failures, &reads, Timestamp::now()));
+        self.remember(noted);
+    }
+
+    /// Writes the outcome to the journal.
+    pub(super) fn record_outcome(&mut self, outcome: &Outcome) {
+        let Some(active) = &self.active else { return };
+        let kind = match outcome {
+            Outcome::Settled { .. } => OutcomeKind::Settled,
+            Outcome::RolledBack { .. } | Outcome::Superseded => OutcomeKind::RolledBack,
+            Outcome::Aborted { .. } | Outcome::Rejected { .. } | Outcome::Deposed => OutcomeKind::Aborted,
+        };
+        self.volume.ask(Job::RecordOutcome(Box::new(lockstep_volume::Outcome {
+            version: JOURNAL_VERSION,
+            rollout: active.rollout.id.clone(),
+            term: lockstep_volume::Term(self.term),
+            kind,
+            ended: Timestamp::now(),
+            detail: serde_json::to_value(outcome).unwrap_or_default(),
+        })));
+    }
+
+    /// Takes in the outcome of the rollout: flushed before anything is told.
+    pub(super) fn conclude(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        let Some(outcome) = active.rollout.outcome().cloned() else { return };
+        let rollout = active.rollout.clone();
+        let staged = active.staged.take();
+        let (candidate, release_to, began, seen) =
+            (active.candidate.clone(), active.release_to.clone(), active.began, active.seen);
+        if let Some(staged) = staged
+            && outcome != Outcome::Deposed
+        {
+            self.volume.ask(Job::Abandon(staged));
+        }
+        self.metrics.rollout_ended(outcome.as_str(), began.elapsed());
+        self.store.note_numbers(self.term, self.highest_switch);
+        match &outcome {
+            Outcome::Settled { .. } => {
+                if let (Some(candidate), Some(release)) = (candidate, release_to) {
+                    let commit = match (rollout.kind, &self.live) {
+                        // What was healed is what was live: the newest commit with these files stays the label.
+                        (Kind::Healing, Some(live)) => live.live.revision.clone(),
+                        (Kind::Healing | Kind::Change | Kind::First, _) => candidate.revision().clone(),
+                    };
+                    let live = Live {
+                        revision: commit,
+                        digest: rollout.to.digest,
+                        switch: rollout.to.switch,
+                        published: rollout.to.revision.clone(),
+                    };
+                    self.went_live(LiveRelease { live, release, validated: candidate });
+                }
+                self.aborted = None;
+                self.alarms.remove("drift");
+                self.metrics.settled(seen.elapsed());
+                self.owe_reloads(&rollout);
+            }
+            Outcome::RolledBack { .. } | Outcome::Superseded => match (&mut self.live, &self.active) {
+                (Some(live), Some(active)) if active.current == Some(rollout.back) => {
+                    live.live.switch = rollout.back;
+                    let noted = self.store.change(|_| ());
+                    self.remember(noted);
+                }
+                (_, _) if rollout.from.is_none() => self.live = None,
+                (_, _) => {}
+            },
+            Outcome::Aborted { reason } => {
+                let now = self.clock.now();
+                self.aborted =
+                    Some(Aborted::once_more(self.aborted.as_ref(), &rollout.to.revision, reason.clone(), now));
+            }
+            Outcome::Rejected { failures } => {
+                let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
+                let noted = self.store.change(|ledger| {
+                    ledger.note_rejected(&rollout.to.revision, reasons.join("; "), Timestamp::now());
+                });
+                self.remember(noted);
+            }
+            Outcome::Deposed => self.end = Some(End::Deposed),
+        }
+        if outcome != Outcome::Deposed {
+            self.tidy();
+        }
+    }
+
+    /// Something settled: it is live, remembered, and the base of whatever comes next.
+    fn went_live(&mut self, live: LiveRelease) {
+        let tree = SettledTree {
+            revision: live.live.revision.clone(),
+            digest: live.live.digest,
+            at: Timestamp::now(),
+        };
+        let reads = live.validated.reads().clone();
+        let noted = self.store.change(|ledger| ledger.note_settled(tree, &reads));
+        self.remember(noted);
+        self.base.send_replace(Base { settled: Some(Arc::clone(&live.validated)) });
+        self.live = Some(live);
+    }
+
+    /// A commit that changes no published file is live as it is: nothing is built, switched or signalled.
+    pub(super) fn settle_at_once(&mut self, candidate: Candidate, seen: Instant) {
+        let Some(live) = self.live.clone() else { return };
+        let revision = candidate.revision().clone();
+        let live = LiveRelease {
+            live: Live { revision: revision.clone(), ..live.live },
+            release: live.release,
+            validated: candidate,
+        };
+        self.went_live(live);
+        self.metrics.settled(seen.elapsed());
+        self.metrics.rollout_ended("Settled", std::time::Duration::ZERO);
+        self.events.append([Record {
+            revision: Some(revision.clone()),
+            message: "no published file changed: nobody was touched".to_owned(),
+            pause_us: Some(0),
+            total_us: micros(seen.elapsed()),
+            ..Record::new("Settled")
+        }]);
+        self.verdict = Some((revision, Verdict::Live));
+    }
+
+    /// Retention in the background: what instances still report is kept.
+    pub(super) fn tidy(&mut self) {
+        let reported: BTreeSet<Digest> =
+            self.instances.values().filter_map(|instance| instance.statement.as_ref()?.digest).collect();
+        let live = self.live.as_ref().map(|live| live.live.digest);
+        let head = self.head.as_ref().and_then(|head| match &head.judged {
+            crate::candidate::Judged::Valid(validated) => Some(validated.digest()),
+            crate::candidate::Judged::Refused(_) => None,
+        });
+        self.reads.keep(|digest| reported.contains(digest) || live == Some(*digest) || head == Some(*digest));
+        self.volume.ask(Job::Tidy(reported));
+    }
+
+    /// A failed write of the state folder is loud, and stops nothing that is under way.
+    pub(super) fn remember(&mut self, noted: Result<(), StoreError>) {
+        match noted {
+            Ok(()) => drop(self.alarms.remove("state")),
+            Err(error) => {
+                tracing::error!(%error, "what happened cannot be remembered across a restart");
+                self.alarms.insert("state", error.to_string());
+            }
+        }
+    }
+
+    /// Tells what changed about the candidate and the instances since the status was shown last.
+    pub(super) fn tell_news(&mut self, status: &StatusView) {
+        let before = self.shown.as_ref();
+        let mut news = Vec::new();
+        if let Some(held) = &status.held {
+            let known = before
+                .and_then(|before| before.held.as_ref())
+                .is_some_and(|before| before.revision == held.revision && before.reason == held.reason);
+            if !known {
+                news.push(Record {
+                    revision: Some(held.revision.clone()),
+                    message: held.reason.clone(),
+                    ..Record::new("Held")
+                });
+            }
+        }
+        let rolling = status.rollout.is_some();
+        for service in status.services.iter().filter(|_| !rolling) {
+            for instance in service.instances.iter().filter(|i| i.state == InstanceState::Diverged) {
+                let known = before.is_some_and(|before| {
+                    before.rollout.is_none()
+                        && before
+                            .services
+                            .iter()
+                            .flat_map(|service| &service.instances)
+                            .any(|other| other.id == instance.id && other.state == InstanceState::Diverged)
+                });
+                if !known {
+                    news.push(Record {
+                        service: Some(service.name.to_string()),
+                        instance: instance.id.clone(),
+                        message: instance.error.clone().unwrap_or_default(),
+                        ..Record::new("Diverged")
+                    });
+                }
+            }
+        }
+        if !news.is_empty() {
+            self.events.append(news);
+        }
+    }
+}
+
+/// Commits a way back on the source's thread.
+pub(super) fn make_commit(
+    mirror: &mut Mirror,
+    undo: &Undo,
+    default: Option<&lockstep_protocol::Revision>,
+) -> Result<Committed, String> {
+    let made = match undo {
+        Undo::Rollback { to, message } => {
+            let target = match (to, default) {
+                (Some(text), _) => mirror.resolve(text).map_err(|error| error.to_string())?,
+                (None, Some(revision)) => revision.clone(),
+                (None, None) => {
+                    return Err("nothing settled before that differs from what is live: there is no way back; \
+                                name a revision by --to"
+                        .to_owned());
+                }
+            };
+            mirror.commit_rollback(&target, message.as_deref())
+        }
+        Undo::Revert { revision, message } => mirror
+            .resolve(revision)
+            .map_err(Into::into)
+            .and_then(|revision| mirror.commit_revert(&revision, message.as_deref())),
+    };
+    made.map(|commit| Committed { revision: commit.revision, subject: commit.subject })
+        .map_err(|error| error.to_string())
+}

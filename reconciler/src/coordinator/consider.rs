@@ -1,0 +1,228 @@
+//! Considering the head of the branch: whether it is tried now, and beginning its rollout.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use lockstep_core::admission::{self, CandidateState, Verdict, admit};
+use lockstep_core::plan::{ServiceEffect, plan};
+use lockstep_core::rollout::{self, Effect, Event, Kind, Limits, Phase, Side};
+use lockstep_core::service::ServiceName;
+use lockstep_protocol::RolloutId;
+
+use super::drive::Candidate;
+use super::request::Synced;
+use super::{Active, Coordinator, Head};
+use crate::candidate::worker::Seen;
+use crate::candidate::{Judged, Reader};
+use crate::events::Event as Record;
+
+impl Coordinator {
+    /// The repository was looked at.
+    pub(super) fn source_saw(&mut self, seen: Seen) {
+        match seen {
+            Seen::Head { judged, ancestry, at } => {
+                self.source_answered();
+                if let Judged::Valid(validated) = &judged {
+                    self.reads.insert(validated.digest(), validated.reads().clone());
+                }
+                let same = self.head.as_ref().is_some_and(|head| match (&head.judged, &judged) {
+                    (Judged::Valid(one), Judged::Valid(other)) => one.revision() == other.revision(),
+                    (Judged::Refused(one), Judged::Refused(other)) => one.revision == other.revision,
+                    (Judged::Valid(_), Judged::Refused(_)) | (Judged::Refused(_), Judged::Valid(_)) => false,
+                });
+                let seen = match &self.head {
+                    Some(head) if same => head.seen,
+                    Some(_) | None => at,
+                };
+                self.head = Some(Head { judged, ancestry, seen });
+                self.consider();
+            }
+            Seen::TakenUp(validated) => return self.taken_up(validated),
+            Seen::Unchanged => self.source_answered(),
+            Seen::Failed { reason } => {
+                if self.source_view.error.as_ref() != Some(&reason) {
+                    tracing::error!(%reason, "the source does not answer");
+                    self.events.append([Record { message: reason.clone(), ..Record::new("SourceFailed") }]);
+                }
+                self.source_view.error = Some(reason);
+            }
+        }
+        let synced = Synced {
+            head: self.head.as_ref().filter(|_| self.source_view.error.is_none()).map(|head| head.revision().clone()),
+            error: self.source_view.error.clone(),
+        };
+        self.answer_syncs(&synced);
+    }
+
+    fn source_answered(&mut self) {
+        self.source_view.last_success = Some(Timestamp::now());
+        if self.source_view.error.take().is_some() {
+            self.events.append([Record::new("SourceAnswers")]);
+        }
+    }
+
+    /// Looks at everything anew and tries the head, if it is to be tried now.
+    pub(super) fn consider(&mut self) {
+        if self.end.is_some() || !self.connected || self.recovering.is_some() {
+            return;
+        }
+        let now = self.clock.now();
+        if self.observed_at.is_some_and(|at| now < at && !self.all_observed()) {
+            return;
+        }
+        self.pay_owed_reloads();
+        let stuck = match &self.active {
+            None => false,
+            Some(active) => match active.rollout.phase {
+                Phase::Stuck { .. } => true,
+                // A rollout is never pre-empted: whatever arrives meanwhile becomes one candidate, the newest.
+                Phase::Preparing(_)
+                | Phase::Recording
+                | Phase::Pausing
+                | Phase::Publishing { .. }
+                | Phase::Unpausing { .. }
+                | Phase::Verifying { .. }
+                | Phase::Baking { .. }
+                | Phase::Closing { .. }
+                | Phase::Done(_) => return,
+            },
+        };
+        if self.drift_to_heal() {
+            return;
+        }
+        let Some(head) = &self.head else { return };
+        let revision = head.revision().clone();
+        let Judged::Valid(validated) = &head.judged else {
+            let Judged::Refused(refused) = &head.judged else { return };
+            let reason = refused.reason.clone();
+            return self.reject(&revision, reason);
+        };
+        let candidate: Candidate = Arc::new((**validated).clone());
+        let verdict = {
+            let head = admission::Head {
+                revision: &revision,
+                digest: candidate.digest(),
+                reads: candidate.reads(),
+                ancestry: head.ancestry,
+            };
+            let facts = admission::Facts {
+                live: self.live.as_ref().map(|live| &live.live),
+                ledger: self.store.ledger(),
+                aborted: self.aborted.as_ref(),
+                stuck,
+                rewind: self.settings.source.rewind,
+                now,
+                time: Timestamp::now(),
+            };
+            admit(&head, &facts)
+        };
+        let seen = head.seen;
+        self.verdict = Some((revision, verdict.clone()));
+        match verdict {
+            Verdict::Live | Verdict::Final { .. } | Verdict::Held { .. } => {}
+            Verdict::SettleAtOnce => self.settle_at_once(candidate, seen),
+            Verdict::Try if stuck => self.event(Event::Supersede),
+            Verdict::Try => self.begin(candidate, seen),
+        }
+    }
+
+    fn reject(&mut self, revision: &lockstep_protocol::Revision, reason: String) {
+        if self.store.ledger().rejection_of(revision).is_none() {
+            tracing::error!(%revision, "rejected:\n{reason}");
+            let noted = self.store.change(|ledger| ledger.note_rejected(revision, reason.clone(), Timestamp::now()));
+            self.remember(noted);
+            self.events.append([Record {
+                revision: Some(revision.clone()),
+                message: reason.clone(),
+                ..Record::new("Rejected")
+            }]);
+            self.metrics.rollout_ended("Rejected", std::time::Duration::ZERO);
+        }
+        self.verdict =
+            Some((revision.clone(), Verdict::Final { state: CandidateState::Rejected, reason }));
+    }
+
+    fn begin(&mut self, candidate: Candidate, seen: Instant) {
+        let live = self.live.as_ref().map(|live| live.validated.snapshot());
+        let plan = plan(live, candidate.snapshot(), &Reader::plan_inputs(&self.readers));
+        let first = self.live.is_none();
+        let effects: BTreeMap<_, _> = plan
+            .services
+            .iter()
+            .filter_map(|service| {
+                let effect = match &service.effect {
+                    _ if first => Effect::Start,
+                    ServiceEffect::Unaffected => return None,
+                    ServiceEffect::Reload => Effect::Reload,
+                    ServiceEffect::Restart { .. } => Effect::Restart,
+                };
+                Some((ServiceName::new(&service.service), effect))
+            })
+            .collect();
+        let kind = if first { Kind::First } else { Kind::Change };
+        self.roll(candidate, kind, &effects, seen);
+    }
+
+    /// Begins a rollout.
+    pub(super) fn roll(
+        &mut self,
+        candidate: Candidate,
+        kind: Kind,
+        effects: &BTreeMap<ServiceName, Effect>,
+        seen: Instant,
+    ) {
+        let there = self.highest_switch.max(self.store.switch()).next();
+        let from = self.live.as_ref().map(|live| Side {
+            switch: live.live.switch,
+            revision: live.live.published.clone(),
+            digest: live.live.digest,
+        });
+        // What is healed keeps the name of the commit whose files lie in the release.
+        let revision = match (kind, &from) {
+            (Kind::Healing, Some(from)) => from.revision.clone(),
+            (Kind::Healing | Kind::Change | Kind::First, _) => candidate.revision().clone(),
+        };
+        let id = RolloutId(format!("{}-{}", self.term, there));
+        self.highest_switch = there.next();
+        let to = Side { switch: there, revision, digest: candidate.digest() };
+        let limits = Limits { pause: self.settings.rollout.pause_limit, bake: self.settings.rollout.bake };
+        let members = self.members(effects, kind == Kind::First);
+        let rollout = rollout::Rollout::new(id, kind, (from, to, there.next()), limits, members);
+        let (rollout, commands) = rollout::start(rollout);
+        tracing::info!(
+            rollout = %rollout.id, revision = %rollout.to.revision.short(), switch = %rollout.to.switch,
+            members = rollout.members.len(), "a rollout begins"
+        );
+        self.active = Some(Active {
+            rollout,
+            candidate: Some(candidate),
+            release_from: self.live.as_ref().map(|live| live.release.clone()),
+            release_to: None,
+            staged: None,
+            current: None,
+            switched: None,
+            began: Instant::now(),
+            seen,
+            pause: None,
+            quiet: false,
+            waiting: Vec::new(),
+            phase_began: Instant::now(),
+        });
+        self.follow("", commands);
+    }
+
+    /// Whether every living instance was heard, so that who takes part is known.
+    fn all_observed(&self) -> bool {
+        let now = self.clock.now();
+        let live = self.live.as_ref().map(|live| &live.live);
+        self.services.iter().all(|(name, verify)| {
+            let id = rollout::MemberId::only(name);
+            self.instances.get(&id).is_none_or(|instance| {
+                let state = instance.state(name, verify, live, &self.reads, now);
+                instance.alive.is_none() || state != lockstep_core::instances::InstanceState::Starting
+            })
+        })
+    }
+}

@@ -1,0 +1,270 @@
+//! The coordinator: drives one rollout at a time and is the only one that decides when.
+//!
+//! It decides nothing by itself: it gathers facts, calls core, executes the commands, in one loop.
+//!
+//! # The map
+//!
+//! | task or thread | owns | tells the loop | is told by |
+//! |---|---|---|---|
+//! | this loop | the rollout, the ledger, what is known of instances | | |
+//! | [`agent`](crate::agent) task | the connection to the guard, probes, checks | [`Report`] | [`Order`] |
+//! | source thread ([`candidate::worker`](crate::candidate::worker)) | the mirror, judging | [`Seen`] | [`worker::Request`], a watch with the base |
+//! | volume thread ([`volume`]) | the volume | [`Done`] | [`Job`] |
+//! | web and control tasks ([`web`](crate::web)) | connections | [`Request`] | a watch that only wakes, the [`EventLog`] |
+//!
+//! All channels into the loop are unbounded, because each sender is either answered one by one or limited by
+//! what it watches; none carries data that could pile up without the loop having asked for it.
+//!
+//! Who wakes whom: every input wakes this loop, which looks at everything anew; nothing is remembered about
+//! which input it was.
+
+mod conclude;
+mod consider;
+mod drift;
+mod drive;
+pub mod request;
+mod start;
+pub mod volume;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use lockstep_core::admission::{Aborted, Ancestry, Live, Verdict};
+use lockstep_core::instances::{Instances, ReadsTable};
+use lockstep_core::rollout::{self, MemberId, Moment};
+use lockstep_core::service::{ServiceName, Verify};
+use lockstep_core::status::{SourceView, StatusFacts, StatusView, status};
+use lockstep_protocol::{Revision, SwitchNumber};
+use lockstep_volume::{ReleaseName, StagedSwitch, Switched};
+use tokio::sync::{mpsc, watch};
+
+use crate::agent::{Order, Report};
+use crate::candidate::worker::{Base, Seen, Worker};
+use crate::candidate::{Judged, Reader, Validated};
+use crate::clock::Clock;
+use crate::events::{Event, EventLog};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::store::LedgerStore;
+
+pub use request::{Handle, Request};
+pub use start::{Options, run};
+use volume::{Done, VolumeThread};
+
+/// What is live, with all that is needed to plan from it and to go back to it.
+#[derive(Debug, Clone)]
+struct LiveRelease {
+    live: Live,
+    release: ReleaseName,
+    /// The commit that settled last.
+    validated: Arc<Validated>,
+}
+
+/// The head of the branch.
+#[derive(Debug)]
+struct Head {
+    judged: Judged,
+    ancestry: Ancestry,
+    seen: Instant,
+}
+
+impl Head {
+    fn revision(&self) -> &Revision {
+        match &self.judged {
+            Judged::Valid(validated) => validated.revision(),
+            Judged::Refused(refused) => &refused.revision,
+        }
+    }
+}
+
+/// The rollout under way.
+struct Active {
+    rollout: rollout::Rollout,
+    /// What it rolls out; none when it was taken up after a crash and the mirror does not have it any more.
+    candidate: Option<Arc<Validated>>,
+    release_from: Option<ReleaseName>,
+    release_to: Option<ReleaseName>,
+    staged: Option<Box<StagedSwitch>>,
+    /// What `current` points to, as far as this rollout moved it.
+    current: Option<SwitchNumber>,
+    switched: Option<Box<Switched>>,
+    began: Instant,
+    seen: Instant,
+    pause: Option<Duration>,
+    /// While somebody may be paused, nothing is written: notices wait here.
+    quiet: bool,
+    waiting: Vec<Event>,
+    phase_began: Instant,
+}
+
+/// How the loop ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By a signal: services and guard go on.
+    Signal,
+    /// By `lockstep down`: all is down.
+    Down,
+    /// A coordinator of a higher term has taken over.
+    Deposed,
+}
+
+struct Coordinator {
+    settings: Arc<Settings>,
+    readers: Arc<[Reader]>,
+    services: Vec<(ServiceName, Verify)>,
+    clock: Clock,
+    term: u64,
+    store: LedgerStore,
+    events: Arc<EventLog>,
+    metrics: Arc<Metrics>,
+    orders: mpsc::UnboundedSender<Order>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    volume: VolumeThread,
+    done: mpsc::UnboundedReceiver<Done>,
+    source: Worker,
+    seen: mpsc::UnboundedReceiver<Seen>,
+    base: watch::Sender<Base>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    changed: Arc<watch::Sender<u64>>,
+    live: Option<LiveRelease>,
+    head: Option<Head>,
+    verdict: Option<(Revision, Verdict)>,
+    aborted: Option<Aborted>,
+    active: Option<Active>,
+    recovering: Option<start::Recovering>,
+    instances: Instances,
+    reads: ReadsTable,
+    source_view: SourceView,
+    alarms: BTreeMap<&'static str, String>,
+    highest_switch: SwitchNumber,
+    syncs: Vec<tokio::sync::oneshot::Sender<request::Synced>>,
+    connected: bool,
+    /// The first statements and probes were waited for: only then who counts is known.
+    observed_at: Option<Moment>,
+    drift: drift::Watch,
+    /// Whom a damaged release touches: healing begins when nothing else is under way.
+    healing: Option<BTreeMap<ServiceName, rollout::Effect>>,
+    pids: BTreeMap<MemberId, u32>,
+    /// Tasks that only carry an answer from one side to the other.
+    aside: tokio::task::JoinSet<()>,
+    down: Option<tokio::sync::oneshot::Sender<()>>,
+    shown: Option<StatusView>,
+    end: Option<End>,
+}
+
+impl Coordinator {
+    /// The loop.
+    async fn work(&mut self, mut signals: crate::cli::Signals) -> End {
+        loop {
+            self.consider();
+            self.show();
+            if let Some(end) = self.end {
+                return end;
+            }
+            let wake = self.next_wake();
+            tokio::select! {
+                // An instance, or the guard. First, because a rollout waits for it.
+                Some(report) = self.reports.recv() => self.heard(report),
+                // A write on the volume came to its end.
+                Some(done) = self.done.recv() => self.volume_did(done),
+                // The repository was looked at.
+                Some(seen) = self.seen.recv() => self.source_saw(seen),
+                // A person or a script wants something.
+                Some(request) = self.requests.recv() => self.answer(request),
+                // The volume's top level changed, by us or by somebody else.
+                () = self.drift.rung() => self.look_at_links(),
+                // Time passed that means something to a rollout, a back-off or an instance.
+                () = tokio::time::sleep_until(wake) => self.tick(),
+                // The program is asked to end: services and guard go on.
+                () = signals.ended() => return End::Signal,
+            }
+        }
+    }
+
+    /// When time alone changes something.
+    fn next_wake(&self) -> tokio::time::Instant {
+        let now = self.clock.now();
+        let rollout = self.active.as_ref().and_then(|active| active.rollout.deadline());
+        let aborted = self.aborted.as_ref().map(|aborted| aborted.again_at).filter(|at| *at > now);
+        let observed = self.observed_at.filter(|at| *at > now);
+        let instances = self
+            .services
+            .iter()
+            .filter_map(|(name, verify)| self.instances.get(&MemberId::only(name))?.next_moment(verify, now));
+        let time = Timestamp::now();
+        let ledger = self.store.ledger();
+        let by_time = ledger
+            .quarantined
+            .iter()
+            .filter_map(|entry| entry.again_at)
+            .chain(ledger.suspended.as_ref().and_then(|suspension| suspension.until))
+            .filter(|at| *at > time)
+            .filter_map(|at| Duration::try_from(at - time).ok().map(|wait| now.after(wait)))
+            .min();
+        let moments = [rollout, aborted, observed, by_time, Some(self.drift.due())];
+        let next = moments.into_iter().flatten().chain(instances).min();
+        let next = next.unwrap_or_else(|| now.after(Duration::from_secs(3600)));
+        tokio::time::Instant::from_std(self.clock.instant(next))
+    }
+
+    fn tick(&mut self) {
+        if self.active.is_some() {
+            self.event(rollout::Event::Tick);
+        }
+        if self.drift.due() <= self.clock.now() {
+            self.look_for_drift();
+        }
+    }
+
+    /// The status as it is now.
+    fn status(&self) -> StatusView {
+        let alarms: Vec<_> = self.alarms.values().cloned().collect();
+        status(&StatusFacts {
+            live: self.live.as_ref().map(|live| &live.live),
+            candidate: self.verdict.as_ref().map(|(revision, verdict)| (revision, verdict)),
+            rollout: self.active.as_ref().map(|active| &active.rollout),
+            services: &self.services,
+            instances: &self.instances,
+            reads: &self.reads,
+            ledger: self.store.ledger(),
+            source: &self.source_view,
+            alarms: &alarms,
+            now: self.clock.now(),
+            time: Timestamp::now(),
+        })
+    }
+
+    /// Wakes whoever watches the status, if it changed; tells what changed about candidates and instances.
+    fn show(&mut self) {
+        // Inside the pause nothing is made that is not the pause's own.
+        if self.active.as_ref().is_some_and(|active| active.quiet) {
+            return;
+        }
+        let status = self.status();
+        if self.shown.as_ref().is_some_and(|shown| same(shown, &status)) {
+            return;
+        }
+        self.metrics.follow(&status);
+        self.tell_news(&status);
+        self.shown = Some(status);
+        self.changed.send_modify(|version| *version += 1);
+    }
+}
+
+/// Whether two statuses differ in nothing but what time alone changes.
+fn same(one: &StatusView, other: &StatusView) -> bool {
+    let still = |status: &StatusView| {
+        let mut status = status.clone();
+        status.source.last_success = None;
+        for instance in status.services.iter_mut().flat_map(|service| &mut service.instances) {
+            instance.uptime = None;
+        }
+        if let Some(held) = &mut status.held {
+            held.until = None;
+        }
+        status
+    };
+    still(one) == still(other)
+}

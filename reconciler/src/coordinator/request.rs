@@ -1,0 +1,214 @@
+//! What people and scripts ask of the coordinator, over the control socket and the web port.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lockstep_core::ledger::Suspension;
+use lockstep_core::plan::Plan;
+use lockstep_core::status::StatusView;
+use lockstep_protocol::Revision;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Coordinator;
+use crate::agent::Order;
+use crate::candidate::worker::Request as SourceRequest;
+use crate::candidate::{Judged, Reader};
+use crate::events::{Event, EventLog};
+use crate::metrics::Metrics;
+
+/// The coordinator as the web and control tasks see it.
+#[derive(Clone)]
+pub struct Handle {
+    /// Requests.
+    pub requests: mpsc::UnboundedSender<Request>,
+    /// Wakes when the status changed; carries nothing.
+    pub changed: watch::Receiver<u64>,
+    /// The events.
+    pub events: Arc<EventLog>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What is asked.
+pub enum Request {
+    /// The status.
+    Status(oneshot::Sender<StatusView>),
+    /// Look at the repository now; answered when that is done and what it means is decided.
+    Sync(oneshot::Sender<Synced>),
+    /// What a revision would change.
+    Plan(Option<String>, oneshot::Sender<Result<PlanView, String>>),
+    /// Whether a revision, or a descendant of it, is live.
+    Reached(String, oneshot::Sender<Result<Reached, String>>),
+    /// Forget all verdicts: the head is tried again. Answered with how many there were.
+    Retry(oneshot::Sender<Result<usize, String>>),
+    /// Suspend reconciling, or resume it.
+    Suspend(Option<Suspension>, oneshot::Sender<Result<(), String>>),
+    /// Commit the way back, or undo a commit.
+    Commit(Undo, oneshot::Sender<Result<Committed, String>>),
+    /// Stop everything: services, guard, reconciler.
+    Down(oneshot::Sender<()>),
+}
+
+/// What a look at the repository found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Synced {
+    /// The head of the branch; none when the source did not answer.
+    pub head: Option<Revision>,
+    /// Why there is none.
+    pub error: Option<String>,
+}
+
+/// A plan, or why there is none.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanView {
+    /// The plan; none when the revision was refused.
+    pub plan: Option<Plan>,
+    /// The diagnostics of a refused revision, as `lockstep validate` prints them.
+    pub refused: Option<String>,
+}
+
+/// Whether a revision is live.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reached {
+    /// The revision that was meant.
+    pub revision: Revision,
+    /// Whether it or a descendant settled.
+    pub settled: bool,
+}
+
+/// A commit to be made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Undo {
+    /// A commit with an earlier tree.
+    Rollback {
+        /// Whose tree; the last settled one that differs if none.
+        to: Option<String>,
+        /// Why.
+        message: Option<String>,
+    },
+    /// A commit that undoes one commit.
+    Revert {
+        /// Which.
+        revision: String,
+        /// Why.
+        message: Option<String>,
+    },
+}
+
+/// A commit that was made and pushed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Committed {
+    /// The new commit.
+    pub revision: Revision,
+    /// Its subject.
+    pub subject: String,
+}
+
+impl Coordinator {
+    pub(super) fn answer(&mut self, request: Request) {
+        // Whoever asked may be gone by now: then nobody waits for the answer.
+        match request {
+            Request::Status(answer) => drop(answer.send(self.status())),
+            Request::Sync(answer) => {
+                self.syncs.push(answer);
+                self.source.ask(SourceRequest::Look);
+            }
+            Request::Plan(None, answer) => {
+                let view = match &self.head {
+                    None => Err("no revision was fetched yet: see `lockstep status`".to_owned()),
+                    Some(head) => Ok(view(self.live.as_ref(), &head.judged, &self.readers)),
+                };
+                drop(answer.send(view));
+            }
+            Request::Plan(Some(text), answer) => {
+                let (sender, receiver) = oneshot::channel();
+                self.source.ask(SourceRequest::Judge(text, sender));
+                let (live, readers) = (self.live.clone(), Arc::clone(&self.readers));
+                self.aside.spawn(async move {
+                    let judged = receiver.await.unwrap_or_else(|_| Err("the reconciler is ending".to_owned()));
+                    drop(answer.send(judged.map(|judged| view(live.as_ref(), &judged, &readers))));
+                });
+            }
+            Request::Reached(text, answer) => {
+                let live = self.live.as_ref().map(|live| live.live.revision.clone());
+                self.source.ask(SourceRequest::Work(Box::new(move |mirror| {
+                    let reached = mirror.resolve(&text).and_then(|revision| {
+                        let settled = match &live {
+                            None => false,
+                            Some(live) => *live == revision || mirror.is_ancestor(&revision, live)?,
+                        };
+                        Ok(Reached { revision, settled })
+                    });
+                    drop(answer.send(reached.map_err(|error| error.to_string())));
+                })));
+            }
+            Request::Retry(answer) => {
+                self.aborted = None;
+                let forgotten = self.store.change(lockstep_core::ledger::Ledger::retry);
+                drop(answer.send(forgotten.map_err(|error| error.to_string())));
+            }
+            Request::Suspend(suspension, answer) => {
+                let kind = if suspension.is_some() { "Suspended" } else { "Resumed" };
+                let message = suspension.as_ref().map(|suspension| suspension.reason.clone()).unwrap_or_default();
+                let changed = self.store.change(|ledger| ledger.suspended = suspension);
+                if changed.is_ok() {
+                    self.events.append([Event { message, ..Event::new(kind) }]);
+                }
+                drop(answer.send(changed.map_err(|error| error.to_string())));
+            }
+            Request::Commit(undo, answer) => self.commit(undo, answer),
+            Request::Down(answer) => {
+                self.down = Some(answer);
+                // An order is dropped only while the program ends anyway.
+                let _ = self.orders.send(Order::Shutdown);
+            }
+        }
+    }
+
+    /// Has the source thread make a commit; the look that follows takes it up at once.
+    fn commit(&mut self, undo: Undo, answer: oneshot::Sender<Result<Committed, String>>) {
+        let head_is_live = match (&self.head, &self.live) {
+            (Some(head), Some(live)) => *head.revision() == live.live.revision,
+            (_, _) => false,
+        };
+        let ledger = self.store.ledger();
+        let live_digest = self.live.as_ref().map(|live| live.live.digest);
+        // The live tree if the head is not live, else the newest settled one that differs.
+        let default = if head_is_live {
+            ledger.settled.iter().rev().find(|tree| Some(tree.digest) != live_digest)
+        } else {
+            ledger.settled.last()
+        };
+        let default = default.map(|tree| tree.revision.clone());
+        self.source.ask(SourceRequest::Work(Box::new(move |mirror| {
+            let made = super::conclude::make_commit(mirror, &undo, default.as_ref());
+            drop(answer.send(made));
+        })));
+        self.source.ask(SourceRequest::Look);
+    }
+
+    pub(super) fn answer_syncs(&mut self, synced: &Synced) {
+        for answer in self.syncs.drain(..) {
+            drop(answer.send(synced.clone()));
+        }
+    }
+}
+
+fn view(live: Option<&super::LiveRelease>, judged: &Judged, readers: &[Reader]) -> PlanView {
+    match judged {
+        Judged::Refused(refused) => PlanView { plan: None, refused: Some(refused.reason.clone()) },
+        Judged::Valid(validated) => {
+            let live = live.map(|live| live.validated.snapshot());
+            let plan = lockstep_core::plan::plan(live, validated.snapshot(), &Reader::plan_inputs(readers));
+            PlanView { plan: Some(plan), refused: None }
+        }
+    }
+}
+
+/// A suspension that begins now.
+#[must_use]
+pub fn suspension(reason: String, until: Option<Timestamp>) -> Suspension {
+    Suspension { reason, until, since: Timestamp::now() }
+}

@@ -1,0 +1,238 @@
+//! The volume's thread: everything that writes and flushes, so that the coordinator's loop never waits for a disk.
+//!
+//! Jobs are done in order. The one exception is the switch itself: a staged switch is handed to the
+//! coordinator, whose commit of it is a single rename inside the pause.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use lockstep_core::tree::{BlobId, Tree};
+use lockstep_protocol::{Digest, Release, SwitchNumber};
+use lockstep_source::Blobs;
+use lockstep_volume::{
+    BlobsError, BuildError, ChangeError, Drift, Intent, Outcome, Prepared, ReleaseName, StageError, StagedSwitch,
+    Switched, Volume,
+};
+use tokio::sync::mpsc as channel;
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Job {
+    /// Build a release, or find the kept one, and stage the switch to it.
+    Build { document: Box<Release>, tree: Tree, number: SwitchNumber },
+    /// Stage a switch to a kept release.
+    StageKept { release: ReleaseName, number: SwitchNumber },
+    /// Write an intent to the journal.
+    RecordIntent(Box<Intent>),
+    /// Write an outcome to the journal.
+    RecordOutcome(Box<Outcome>),
+    /// Complete a switch after the unpause.
+    Complete(Box<Switched>),
+    /// Give up a switch that was staged and not made.
+    Abandon(Box<StagedSwitch>),
+    /// Take `current` away.
+    Withdraw,
+    /// Retention, and the spare for the next build.
+    Tidy(BTreeSet<Digest>),
+    /// Compare everything with what was written.
+    CheckDrift,
+    /// Compare `current` and the top-level links alone.
+    CheckLinks,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Done {
+    /// A release is built and its switch staged.
+    Built(Result<(Box<Prepared>, Box<StagedSwitch>), Fault>),
+    /// A switch back is staged.
+    StagedKept(Result<Box<StagedSwitch>, Fault>),
+    /// The intent is written.
+    IntentRecorded(Result<(), Fault>),
+    /// The outcome is written.
+    OutcomeRecorded(Result<(), Fault>),
+    /// The switch is complete, the directory flushed.
+    Completed(Result<(), Fault>),
+    /// `current` is taken away.
+    Withdrawn(Result<(), Fault>),
+    /// Retention ran: these revisions are kept.
+    Tidied(BTreeSet<lockstep_protocol::Revision>),
+    /// What differs from what was written.
+    Drifted(Vec<Drift>),
+    /// A higher term has taken the volume over.
+    Deposed,
+}
+
+/// Why a job was not done.
+#[derive(Debug)]
+pub struct Fault {
+    /// For people, with the next step.
+    pub message: String,
+    /// Whether a coordinator of a higher term has taken over.
+    pub deposed: bool,
+}
+
+impl From<ChangeError> for Fault {
+    fn from(error: ChangeError) -> Self {
+        Self { message: error.to_string(), deposed: matches!(error, ChangeError::Deposed { .. }) }
+    }
+}
+
+impl From<BuildError> for Fault {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Change(error) => error.into(),
+            other => Self { message: other.to_string(), deposed: false },
+        }
+    }
+}
+
+impl From<StageError> for Fault {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Change(error) => error.into(),
+            other => Self { message: other.to_string(), deposed: false },
+        }
+    }
+}
+
+/// The handle of the thread. Dropping it ends the thread after the jobs it has.
+pub struct VolumeThread {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl VolumeThread {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        volume: Volume,
+        blobs: Blobs,
+        done: channel::UnboundedSender<Done>,
+    ) -> std::io::Result<Self> {
+        let (jobs, inbox) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("volume".to_owned()).spawn(move || {
+            let mut worker = Worker { volume, blobs: MirrorBlobs(blobs) };
+            for job in inbox {
+                if let Some(result) = worker.work(job)
+                    && done.send(result).is_err()
+                {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Gives it a job.
+    pub fn ask(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // The thread is gone only while the program ends.
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+impl Drop for VolumeThread {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The mirror as the volume wants it.
+struct MirrorBlobs(Blobs);
+
+impl lockstep_volume::Blobs for MirrorBlobs {
+    fn read(&self, blob: BlobId) -> Result<Vec<u8>, BlobsError> {
+        self.0.read(blob).map_err(|error| BlobsError { message: error.to_string(), source: Some(Box::new(error)) })
+    }
+}
+
+struct Worker {
+    volume: Volume,
+    blobs: MirrorBlobs,
+}
+
+impl Worker {
+    fn work(&mut self, job: Job) -> Option<Done> {
+        match job {
+            Job::Build { document, tree, number } => Some(Done::Built(self.build(&document, &tree, number))),
+            Job::StageKept { release, number } => Some(Done::StagedKept(self.stage_kept(&release, number))),
+            Job::RecordIntent(intent) => {
+                Some(Done::IntentRecorded(self.volume.journal_intent(&intent).map_err(Into::into)))
+            }
+            Job::RecordOutcome(outcome) => {
+                Some(Done::OutcomeRecorded(self.volume.journal_outcome(&outcome).map_err(Into::into)))
+            }
+            Job::Complete(switched) => {
+                Some(Done::Completed(self.volume.after_unpause(&switched).map_err(Into::into)))
+            }
+            Job::Abandon(staged) => self.quietly(|volume| volume.abandon(*staged), "a staged switch is left over"),
+            Job::Withdraw => Some(Done::Withdrawn(self.volume.withdraw().map_err(Into::into))),
+            Job::Tidy(reported) => {
+                match self.volume.tidy(&reported) {
+                    Ok(_) => {}
+                    Err(ChangeError::Deposed { .. }) => return Some(Done::Deposed),
+                    // Without a spare the next build is slower and just as right.
+                    Err(error) => tracing::warn!(%error, "old releases cannot be tidied"),
+                }
+                let kept = self.volume.kept().into_iter().map(|kept| kept.revision).collect();
+                Some(Done::Tidied(kept))
+            }
+            Job::CheckDrift => self.drift(Volume::check_drift),
+            Job::CheckLinks => self.drift(Volume::check_links),
+        }
+    }
+
+    fn build(
+        &mut self,
+        document: &Release,
+        tree: &Tree,
+        number: SwitchNumber,
+    ) -> Result<(Box<Prepared>, Box<StagedSwitch>), Fault> {
+        let prepared = self.volume.build(document, tree, &self.blobs)?;
+        let staged = self.volume.stage_switch(&prepared, number)?;
+        Ok((Box::new(prepared), Box::new(staged)))
+    }
+
+    fn stage_kept(&mut self, release: &ReleaseName, number: SwitchNumber) -> Result<Box<StagedSwitch>, Fault> {
+        let Some(prepared) = self.volume.prepare_kept(release)? else {
+            let message = format!("the previous release {release} is not on the volume any more");
+            return Err(Fault { message, deposed: false });
+        };
+        Ok(Box::new(self.volume.stage_switch(&prepared, number)?))
+    }
+
+    fn drift(&mut self, check: fn(&mut Volume) -> Result<Vec<Drift>, ChangeError>) -> Option<Done> {
+        match check(&mut self.volume) {
+            Ok(drifts) if drifts.is_empty() => None,
+            Ok(drifts) => Some(Done::Drifted(drifts)),
+            Err(ChangeError::Deposed { .. }) => Some(Done::Deposed),
+            Err(error) => {
+                tracing::error!(%error, "the volume cannot be compared with what was written");
+                None
+            }
+        }
+    }
+
+    fn quietly(
+        &mut self,
+        work: impl FnOnce(&mut Volume) -> Result<(), ChangeError>,
+        what: &'static str,
+    ) -> Option<Done> {
+        match work(&mut self.volume) {
+            Ok(()) => None,
+            Err(ChangeError::Deposed { .. }) => Some(Done::Deposed),
+            Err(error) => {
+                tracing::warn!(%error, "{what}");
+                None
+            }
+        }
+    }
+}

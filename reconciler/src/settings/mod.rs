@@ -1,0 +1,199 @@
+//! What the operator says: `lockstep.toml`, as written and as resolved.
+//!
+//! Two stages as types: [`written`] is the file, field by field; [`Settings`] is what it means, with absolute
+//! paths, defaults filled in and every value judged. Everything else sees only the second.
+
+mod resolve;
+mod written;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lockstep_core::admission::Rewind;
+use lockstep_core::reads::Reads;
+use lockstep_core::service::{Pause, Reload, ServiceName, Verify};
+use lockstep_guard::wire::RestartPolicy;
+use lockstep_source::SourceSpec;
+
+/// The settings, resolved.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where they were read.
+    pub file: PathBuf,
+    /// The repository.
+    pub source: Source,
+    /// The volume.
+    pub volume: Volume,
+    /// The services, in the order of the file.
+    pub services: Vec<Service>,
+    /// The limits of rollouts.
+    pub rollout: Rollout,
+    /// The web port, if there is one.
+    pub web: Option<Web>,
+    /// The state folder.
+    pub state: PathBuf,
+}
+
+/// The repository and how often it is looked at.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Which repository, branch and folder.
+    pub spec: SourceSpec,
+    /// How often it is looked at, besides the wake-ups.
+    pub interval: Duration,
+    /// What is done with a rewound branch.
+    pub rewind: Rewind,
+}
+
+/// The volume.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// Its folder.
+    pub path: PathBuf,
+    /// How many releases are kept.
+    pub keep: usize,
+}
+
+/// One service.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// The parts of the config it reads.
+    pub reads: Reads,
+    /// How it is run.
+    pub process: Process,
+    /// What happens to it while the switch is made.
+    pub pause: Pause,
+    /// How it is told.
+    pub reload: Reload,
+    /// When it counts as having taken a release.
+    pub verify: Verify,
+    /// The check from outside, for tier `probed`.
+    pub probe: Option<Probe>,
+    /// The dry run on a candidate.
+    pub check: Option<Vec<String>>,
+}
+
+/// How a service is run.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// The environment, over a clean PATH, HOME and LANG.
+    pub env: BTreeMap<String, String>,
+    /// The user; the reconciler's own when none.
+    pub user: Option<String>,
+    /// The signal that asks it to end.
+    pub stop_signal: String,
+    /// How long it may take before it is killed.
+    pub stop_within: Duration,
+    /// What is done when it ends by itself.
+    pub restart: RestartPolicy,
+}
+
+/// A check from outside.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// How often.
+    pub every: Duration,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// A GET that answers 2xx.
+    Http {
+        /// Host and port.
+        authority: String,
+        /// Path and query.
+        path: String,
+    },
+    /// A connection that is accepted.
+    Tcp(String),
+}
+
+/// The limits of rollouts.
+#[derive(Debug, Clone)]
+pub struct Rollout {
+    /// How long anybody may stay paused.
+    pub pause_limit: Duration,
+    /// How long probes must keep passing.
+    pub bake: Duration,
+}
+
+/// The web port.
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// The address.
+    pub listen: std::net::SocketAddr,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error(
+        "the settings {path} cannot be read: {source}; name them by --settings FILE or LOCKSTEP_SETTINGS \
+         (`lockstep init` is not needed: docs/settings.md shows a whole file)"
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or a field is unknown or of the wrong type.
+    #[error("the settings {path} cannot be understood:\n{message}")]
+    NotUnderstood {
+        /// The file.
+        path: PathBuf,
+        /// The parser's message with line, column and caret.
+        message: String,
+    },
+    /// Values are wrong: all of them are named.
+    #[error("the settings {path} cannot be used:\n{}", problems.join("\n"))]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// One line a mistake: the key, what is wrong, what to do.
+        problems: Vec<String>,
+    },
+}
+
+impl Settings {
+    /// Reads and resolves a settings file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or understood, or a value is wrong; all wrong values are named.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let path = std::path::absolute(path)
+            .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| SettingsError::Unreadable { path: path.clone(), source })?;
+        Self::parse(&path, &text)
+    }
+
+    /// Resolves the text of a settings file; relative paths count from the file's folder.
+    ///
+    /// # Errors
+    /// As [`Settings::read`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, SettingsError> {
+        let written: written::Settings = toml::from_str(text).map_err(|error| SettingsError::NotUnderstood {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        resolve::resolve(path, written)
+    }
+
+    /// The service of a name.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == *name)
+    }
+}

@@ -1,0 +1,237 @@
+//! From what is written to what it means: every value is judged, and all mistakes are named at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use lockstep_core::reads::Reads;
+use lockstep_core::service::{Pause, Reload, ServiceName, Tier, Verify};
+use lockstep_source::SourceSpec;
+
+use super::{
+    Probe, ProbeKind, Process, Rollout, Service, Settings, SettingsError, Source, Volume, Web, written,
+};
+
+/// No pause may be asked for that is longer (design, section 6).
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A shorter interval would only burn the processor: wake-ups are what makes it quick.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+struct Resolver {
+    folder: PathBuf,
+    problems: Vec<String>,
+}
+
+pub(super) fn resolve(file: &Path, written: written::Settings) -> Result<Settings, SettingsError> {
+    let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
+    let mut resolver = Resolver { folder, problems: Vec::new() };
+    let source = resolver.source(written.source);
+    let volume = Volume { path: resolver.path(&written.volume.path), keep: written.volume.keep };
+    if volume.keep < 2 {
+        resolver.wrong("volume.keep", "at least 2 releases are kept: the live one and the way back");
+    }
+    let mut names = BTreeSet::new();
+    let mut services = Vec::new();
+    for (index, service) in written.service.into_iter().enumerate() {
+        if !names.insert(service.name.clone()) {
+            resolver.wrong("service.name", &format!("{:?} is used twice; each service has a name of its own", service.name));
+        }
+        services.push(resolver.service(index, service));
+    }
+    let pause_limit = resolver.duration("rollout.pause_limit", written.rollout.pause_limit);
+    if pause_limit.is_zero() || pause_limit > LONGEST_PAUSE {
+        resolver.wrong("rollout.pause_limit", "more than 0 and at most 2s is expected, for example \"500ms\"");
+    }
+    let bake = resolver.duration("rollout.bake", written.rollout.bake);
+    let state = resolver.path(&written.state.path);
+    if state.starts_with(&volume.path) || volume.path.starts_with(&state) {
+        resolver.wrong("state.path", "the state folder and the volume must not lie in one another");
+    }
+    if resolver.problems.is_empty() {
+        Ok(Settings {
+            file: file.to_owned(),
+            source,
+            volume,
+            services,
+            rollout: Rollout { pause_limit, bake },
+            web: written.web.map(|web| Web { listen: web.listen }),
+            state,
+        })
+    } else {
+        Err(SettingsError::Wrong { path: file.to_owned(), problems: resolver.problems })
+    }
+}
+
+impl Resolver {
+    fn wrong(&mut self, key: &str, what: &str) {
+        self.problems.push(format!("  {key}: {what}"));
+    }
+
+    /// An absolute path: relative ones count from the settings' folder.
+    fn path(&self, text: &str) -> PathBuf {
+        let joined = self.folder.join(text);
+        std::path::absolute(&joined).unwrap_or(joined).components().collect()
+    }
+
+    fn duration(&mut self, key: &str, duration: SignedDuration) -> Duration {
+        Duration::try_from(duration).unwrap_or_else(|_| {
+            self.wrong(key, "a duration cannot be negative; write for example \"5s\" or \"500ms\"");
+            Duration::ZERO
+        })
+    }
+
+    fn source(&mut self, source: written::Source) -> Source {
+        let interval = self.duration("source.interval", source.interval);
+        if interval < SHORTEST_INTERVAL {
+            self.wrong("source.interval", "at least 100ms is expected; a local repository wakes at once anyway");
+        }
+        if source.branch.is_empty() {
+            self.wrong("source.branch", "it is empty; write the branch's name, for example \"main\"");
+        }
+        let url = if source.url.contains("://") || looks_like_scp(&source.url) {
+            source.url
+        } else {
+            self.path(&source.url).to_string_lossy().into_owned()
+        };
+        let spec = SourceSpec::new(url, source.branch).publishing(source.path);
+        Source { spec, interval, rewind: source.rewind }
+    }
+
+    fn service(&mut self, index: usize, service: written::Service) -> Service {
+        let key = |field: &str| format!("service[{index}] {:?}: {field}", service.name);
+        let (reload_key, verify_key, process_key) = (key("reload"), key("verify"), key("process"));
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if service.name.is_empty() || service.name.len() > 63 || !service.name.chars().all(fits) || service.name.starts_with('.') {
+            self.wrong(&key("name"), "1 to 63 letters, digits, `-`, `_` or `.` are expected, not beginning with `.`");
+        }
+        let reads = match service.reads {
+            None => Reads::everything(),
+            Some(patterns) => Reads::parse(&patterns).unwrap_or_else(|error| {
+                self.wrong(&key("reads"), &error.to_string());
+                Reads::everything()
+            }),
+        };
+        let reload = match (service.reload.signal, service.reload.watch, service.reload.restart) {
+            (Some(signal), None, None) => {
+                if !lockstep_guard::is_signal(&signal) {
+                    self.wrong(&reload_key, &format!("{signal:?} is no signal; write its name, for example \"SIGHUP\""));
+                }
+                Reload::Signal(signal)
+            }
+            (None, Some(_), None) => Reload::Watch,
+            (None, None, Some(_)) => Reload::Restart,
+            (_, _, _) => {
+                self.wrong(
+                    &reload_key,
+                    "exactly one is expected of { signal = \"SIGHUP\" }, { watch = {} } and { restart = {} }",
+                );
+                Reload::Restart
+            }
+        };
+        let probe = service.verify.probe.map(|probe| self.probe(&verify_key, probe));
+        let verify = Verify {
+            tier: service.verify.tier,
+            within: self.duration(&verify_key, service.verify.within),
+        };
+        if verify.within.is_zero() {
+            self.wrong(&verify_key, "within: more than 0 is expected, for example \"10s\"");
+        }
+        if verify.tier == Tier::Running && verify.within <= lockstep_core::rollout::RUNNING_AFTER {
+            self.wrong(&verify_key, "within: more than 500ms is expected for tier \"running\", which takes that long");
+        }
+        if (verify.tier == Tier::Probed) != probe.is_some() {
+            self.wrong(&verify_key, "a probe belongs to tier \"probed\", and tier \"probed\" needs a probe");
+        }
+        if service.pause == Pause::Freeze && reload == Reload::Restart {
+            self.wrong(&key("pause"), "a service that is restarted is not paused: leave `pause` out");
+        }
+        let process = self.process(&process_key, service.process);
+        if service.check.as_ref().is_some_and(Vec::is_empty) {
+            self.wrong(&key("check"), "a program is expected, for example [\"./scanner\", \"--check\", \"{candidate}/config.toml\"]");
+        }
+        Service {
+            name: ServiceName::new(&service.name),
+            reads,
+            process,
+            pause: service.pause,
+            reload,
+            verify,
+            probe,
+            check: service.check,
+        }
+    }
+
+    fn probe(&mut self, key: &str, probe: written::Probe) -> Probe {
+        let every = self.duration(key, probe.every);
+        if every < Duration::from_millis(10) {
+            self.wrong(key, "probe.every: at least 10ms is expected");
+        }
+        let kind = match (probe.http, probe.tcp) {
+            (Some(url), None) => match url.strip_prefix("http://") {
+                Some(rest) if !rest.is_empty() && !rest.starts_with('/') => {
+                    let (authority, path) = match rest.find('/') {
+                        Some(slash) => rest.split_at(slash),
+                        None => (rest, "/"),
+                    };
+                    let authority = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
+                    ProbeKind::Http { authority, path: path.to_owned() }
+                }
+                Some(_) | None => {
+                    self.wrong(key, &format!("probe.http: {url:?} is not of the form http://HOST:PORT/PATH"));
+                    ProbeKind::Tcp(String::new())
+                }
+            },
+            (None, Some(address)) => {
+                if !address.contains(':') {
+                    self.wrong(key, &format!("probe.tcp: {address:?} is not of the form HOST:PORT"));
+                }
+                ProbeKind::Tcp(address)
+            }
+            (_, _) => {
+                self.wrong(key, "probe: exactly one is expected of http = \"http://…\" and tcp = \"HOST:PORT\"");
+                ProbeKind::Tcp(String::new())
+            }
+        };
+        Probe { kind, every }
+    }
+
+    fn process(&mut self, key: &str, process: written::Process) -> Process {
+        if process.command.first().is_none_or(String::is_empty) {
+            self.wrong(key, "command: a program is expected, for example [\"./scanner\", \"--listen\", \"127.0.0.1:50051\"]");
+        }
+        if !lockstep_guard::is_signal(&process.stop.signal) {
+            self.wrong(key, &format!("stop.signal: {:?} is no signal; write its name, for example \"SIGTERM\"", process.stop.signal));
+        }
+        let cwd = process.cwd.as_deref().map_or_else(|| self.folder.clone(), |cwd| self.path(cwd));
+        let mut command = process.command;
+        // A program with a slash counts from the settings' folder like every path; a bare name is looked up in PATH.
+        if let Some(program) = command.first_mut()
+            && program.contains('/')
+        {
+            *program = self.path(program).to_string_lossy().into_owned();
+        }
+        let mut env = BTreeMap::from([
+            ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
+        ]);
+        if let Ok(home) = std::env::var("HOME") {
+            env.insert("HOME".to_owned(), home);
+        }
+        env.extend(process.env);
+        Process {
+            command,
+            cwd,
+            env,
+            user: process.user,
+            stop_signal: process.stop.signal,
+            stop_within: self.duration(key, process.stop.within),
+            restart: process.restart,
+        }
+    }
+}
+
+/// git's short form `user@host:path`, which is no path.
+fn looks_like_scp(url: &str) -> bool {
+    url.split('/').next().is_some_and(|first| first.contains(':'))
+}

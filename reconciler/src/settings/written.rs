@@ -1,0 +1,179 @@
+//! `lockstep.toml` as it is written: names, shapes and defaults, nothing judged yet.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settings {
+    pub(super) source: Source,
+    pub(super) volume: Volume,
+    #[serde(default)]
+    pub(super) service: Vec<Service>,
+    #[serde(default)]
+    pub(super) rollout: Rollout,
+    pub(super) web: Option<Web>,
+    #[serde(default)]
+    pub(super) state: State,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Source {
+    pub(super) url: String,
+    #[serde(default = "main_branch")]
+    pub(super) branch: String,
+    #[serde(default)]
+    pub(super) path: String,
+    #[serde(default = "five_seconds")]
+    pub(super) interval: SignedDuration,
+    #[serde(default)]
+    pub(super) rewind: lockstep_core::admission::Rewind,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Volume {
+    pub(super) path: String,
+    #[serde(default = "ten")]
+    pub(super) keep: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) name: String,
+    pub(super) reads: Option<Vec<String>>,
+    pub(super) process: Process,
+    #[serde(default = "no_pause")]
+    pub(super) pause: lockstep_core::service::Pause,
+    pub(super) reload: Reload,
+    #[serde(default)]
+    pub(super) verify: Verify,
+    pub(super) check: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Process {
+    pub(super) command: Vec<String>,
+    pub(super) cwd: Option<String>,
+    #[serde(default)]
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) user: Option<String>,
+    #[serde(default)]
+    pub(super) stop: Stop,
+    #[serde(default = "always")]
+    pub(super) restart: lockstep_guard::wire::RestartPolicy,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Stop {
+    pub(super) signal: String,
+    pub(super) within: SignedDuration,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { signal: "SIGTERM".to_owned(), within: SignedDuration::from_secs(10) }
+    }
+}
+
+/// One of three tables, as `reload = { signal = "SIGUSR1" }`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reload {
+    pub(super) signal: Option<String>,
+    pub(super) watch: Option<Nothing>,
+    pub(super) restart: Option<Nothing>,
+}
+
+/// An empty table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Verify {
+    pub(super) tier: lockstep_core::service::Tier,
+    pub(super) within: SignedDuration,
+    pub(super) probe: Option<Probe>,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self {
+            tier: lockstep_core::service::Tier::Running,
+            within: SignedDuration::from_secs(10),
+            probe: None,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Probe {
+    pub(super) http: Option<String>,
+    pub(super) tcp: Option<String>,
+    #[serde(default = "one_second")]
+    pub(super) every: SignedDuration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Rollout {
+    pub(super) pause_limit: SignedDuration,
+    pub(super) bake: SignedDuration,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self { pause_limit: SignedDuration::from_millis(500), bake: SignedDuration::ZERO }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Web {
+    pub(super) listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct State {
+    pub(super) path: String,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { path: "./state".to_owned() }
+    }
+}
+
+fn main_branch() -> String {
+    "main".to_owned()
+}
+
+fn five_seconds() -> SignedDuration {
+    SignedDuration::from_secs(5)
+}
+
+fn one_second() -> SignedDuration {
+    SignedDuration::from_secs(1)
+}
+
+fn ten() -> usize {
+    10
+}
+
+fn no_pause() -> lockstep_core::service::Pause {
+    lockstep_core::service::Pause::None
+}
+
+fn always() -> lockstep_guard::wire::RestartPolicy {
+    lockstep_guard::wire::RestartPolicy::Always
+}

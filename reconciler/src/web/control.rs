@@ -1,0 +1,50 @@
+//! The control socket: bound and dialled through a directory handle, so that long paths work.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::WebError;
+
+/// The socket's name in the state folder.
+pub const CONTROL: &str = "control.sock";
+
+fn folder(state: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(state, flags, Mode::empty())?)
+}
+
+fn through(folder: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{CONTROL}", folder.as_raw_fd()))
+}
+
+/// Dials the control socket of a state folder.
+///
+/// # Errors
+/// When there is none, or nobody answers.
+pub async fn connect(state: &Path) -> io::Result<UnixStream> {
+    let folder = folder(state)?;
+    UnixStream::connect(through(&folder)).await
+}
+
+/// Binds the control socket. A socket that nobody answers on is a left-over and replaced; one that somebody
+/// answers on is in use, unless this reconciler takes over.
+pub(super) async fn bind(state: &Path, take_over: bool) -> Result<UnixListener, WebError> {
+    let path = state.join(CONTROL);
+    let failed = |source| WebError::Socket { path: path.clone(), source };
+    if connect(state).await.is_ok() && !take_over {
+        return Err(WebError::InUse { path });
+    }
+    let folder = folder(state).map_err(failed)?;
+    match std::fs::remove_file(through(&folder)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(through(&folder)).map_err(failed)?;
+    std::fs::set_permissions(through(&folder), std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}

@@ -1,0 +1,132 @@
+//! The API, metrics and health, on two doors: the control socket in the state folder, and the web port.
+//!
+//! The control socket belongs to the user who runs the reconciler (0600) and does everything. The web port has
+//! no users yet, so it only shows: status, events, plan, metrics, health. It never changes anything.
+
+mod api;
+mod control;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+
+use axum::Router;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub use control::{CONTROL, connect};
+
+use crate::coordinator::Handle;
+use crate::settings::Settings;
+
+/// Why a door cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The web port.
+    #[error("the web port {address} cannot be opened: {source}; choose another [web] listen")]
+    Port {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The control socket.
+    #[error("the control socket {path} cannot be opened: {source}")]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another reconciler answers on it.
+    #[error(
+        "a reconciler answers on {path} already; end it first (`lockstep down` ends services too), or start this \
+         one with --take-over"
+    )]
+    InUse {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+/// The open doors.
+pub struct Web {
+    servers: JoinSet<io::Result<()>>,
+    stop: watch::Sender<bool>,
+    /// Where the web port listens: of use when the settings said port 0.
+    pub address: Option<std::net::SocketAddr>,
+}
+
+impl Web {
+    /// Closes the doors and waits for the answers that are under way.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while self.servers.join_next().await.is_some() {}
+    }
+}
+
+/// Opens both doors.
+///
+/// # Errors
+/// When one of them cannot be opened.
+pub async fn start(settings: &Settings, handle: Handle, take_over: bool) -> Result<Web, WebError> {
+    let stop = watch::Sender::new(false);
+    let mut servers = JoinSet::new();
+    let control = control::bind(&settings.state, take_over).await?;
+    let whole = shown(handle.clone()).merge(changing(handle.clone()));
+    servers.spawn(serve(control, whole, stop.subscribe()));
+    let mut address = None;
+    if let Some(web) = &settings.web {
+        let listen = web.listen;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|source| WebError::Port { address: listen, source })?;
+        address = listener.local_addr().ok();
+        if let Some(address) = address {
+            tracing::info!("web port at http://{address}");
+        }
+        servers.spawn(serve(listener, shown(handle), stop.subscribe()));
+    }
+    Ok(Web { servers, stop, address })
+}
+
+fn shown(handle: Handle) -> Router {
+    Router::new()
+        .route("/api/v1/status", get(api::status))
+        .route("/api/v1/events", get(api::events))
+        .route("/api/v1/plan", get(api::plan))
+        .route("/healthz", get(api::healthz))
+        .route("/readyz", get(api::readyz))
+        .route("/metrics", get(api::metrics))
+        .with_state(handle)
+}
+
+fn changing(handle: Handle) -> Router {
+    Router::new()
+        .route("/api/v1/sync", post(api::sync))
+        .route("/api/v1/wait", post(api::wait))
+        .route("/api/v1/retry", post(api::retry))
+        .route("/api/v1/suspend", post(api::suspend))
+        .route("/api/v1/resume", post(api::resume))
+        .route("/api/v1/commit", post(api::commit))
+        .route("/api/v1/down", post(api::down))
+        .with_state(handle)
+}
+
+fn serve<L>(
+    listener: L,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) -> impl Future<Output = io::Result<()>> + Send
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
+    let stopped = async move {
+        // An error says that the sender is gone, which means the same.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    async move { axum::serve(listener, router).with_graceful_shutdown(stopped).await }
+}
