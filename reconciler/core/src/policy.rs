@@ -6,6 +6,7 @@
 
 mod annotations;
 mod effect;
+mod effort;
 mod gather;
 mod schema;
 

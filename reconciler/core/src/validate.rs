@@ -96,12 +96,12 @@ fn by_policy(candidate: &Candidate<'_>, policy: &Policy, file_bytes: u64, diagno
         let document = match Document::parse(&rule.path, bytes, Syntax::Toml) {
             Ok(document) => document,
             Err(mistakes) => {
-                diagnostics.extend(mistakes);
+                diagnostics.extend(listed(mistakes, &rule.path));
                 continue;
             }
         };
         if let Some(Some(schema)) = schemas.get(rule.schema.as_str()) {
-            diagnostics.extend(judge(&rule.path, &document, schema));
+            diagnostics.extend(listed(judge(&rule.path, &document, schema), &rule.path));
         }
     }
 }
@@ -144,6 +144,10 @@ fn not_loaded(path: &str) -> Diagnostic {
 
 /// What a schema finds wrong with a document.
 fn judge(path: &str, document: &Document, schema: &Schema) -> Vec<Diagnostic> {
+    if let Err(too_much) = schema.effort(document) {
+        let mistake = Diagnostic::error(Code::SchemaEffort, schema.path(), too_much.message(path));
+        return vec![mistake.with_help("nest fewer alternatives and references in one another")];
+    }
     let mut diagnostics: Vec<_> = document
         .non_finite()
         .map(|key| {
@@ -183,14 +187,27 @@ fn by_syntax(
         match candidate.files.get(&repo_path) {
             None => diagnostics.push(not_loaded(&repo_path)),
             Some(bytes) => {
-                diagnostics.extend(
-                    Document::parse(&repo_path, bytes, Syntax::Toml)
-                        .err()
-                        .unwrap_or_default(),
-                );
+                let mistakes = Document::parse(&repo_path, bytes, Syntax::Toml)
+                    .err()
+                    .unwrap_or_default();
+                diagnostics.extend(listed(mistakes, &repo_path));
             }
         }
     }
+}
+
+/// The mistakes of one document, as many as anybody will read; that there are more is never hidden.
+fn listed(mut mistakes: Vec<Diagnostic>, path: &str) -> Vec<Diagnostic> {
+    if mistakes.len() > mistakes::LISTED {
+        mistakes.truncate(mistakes::LISTED);
+        let message = format!(
+            "there are more mistakes in this file than the {} listed",
+            mistakes::LISTED
+        );
+        let more = Diagnostic::error(Code::MoreMistakes, path, message);
+        mistakes.push(more.with_help("mend those first; the others show then"));
+    }
+    mistakes
 }
 
 /// The published documents to judge when no policy names them, in byte order of path.

@@ -64,6 +64,8 @@ fn each_case_reads_as_expected() {
     // Those of whole revisions are shown in `validation.rs`.
     let mut shown = BTreeSet::from([
         Code::NotUtf8,
+        Code::MoreMistakes,
+        Code::SchemaEffort,
         Code::NotLoaded,
         Code::FileSize,
         Code::FileCount,
@@ -72,6 +74,7 @@ fn each_case_reads_as_expected() {
     for name in cases().iter().filter(|name| !name.ends_with(".txt")) {
         let repo = judged(name);
         let report = validate(&repo.candidate(), None, Scope::All);
+        shown.extend(report.diagnostics().iter().map(|diagnostic| diagnostic.code));
         let text = diagnostic::text(
             &report,
             &repo.files,

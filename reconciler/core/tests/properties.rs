@@ -83,7 +83,7 @@ fn sound(repo: &Repo, report: &Report) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(160))]
 
     #[test]
     fn no_document_breaks_validation(text in toml_like()) {
@@ -186,7 +186,7 @@ fn all_reads() -> Vec<Reads> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn a_service_is_unaffected_exactly_when_what_it_reads_is_the_same(from in revision(), to in revision()) {

@@ -64,6 +64,8 @@ codes! {
     Repeated = "LS0119",
     /// Another rule of the schema is broken.
     SchemaRule = "LS0120",
+    /// A document has more mistakes than are listed.
+    MoreMistakes = "LS0121",
     /// The policy has a table that this build does not know.
     PolicyTable = "LS0201",
     /// The policy is of a version that this build does not know.
@@ -82,6 +84,8 @@ codes! {
     DocumentTwice = "LS0208",
     /// The policy names a path, or a key, that cannot be one.
     PolicyPath = "LS0209",
+    /// A schema takes too much work to apply.
+    SchemaEffort = "LS0210",
     /// A file is larger than the limit.
     FileSize = "LS0301",
     /// There are more files than the limit.

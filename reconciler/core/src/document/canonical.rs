@@ -21,7 +21,7 @@ fn write(document: &Document, path: &KeyPath, value: &Value, out: &mut String) {
     match value {
         Value::String(word) if document.bare(path).is_some() => out.push_str(word),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            out.push_str(&value.to_string())
+            out.push_str(&value.to_string());
         }
         Value::Array(entries) => {
             out.push('[');

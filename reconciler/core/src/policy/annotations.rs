@@ -14,9 +14,9 @@ use crate::document::{KeyPath, Part};
 
 /// A subschema and the address that its references count from.
 #[derive(Clone)]
-struct Node<'s> {
-    schema: &'s Value,
-    base: Uri<String>,
+pub(super) struct Node<'s> {
+    pub(super) schema: &'s Value,
+    pub(super) base: Uri<String>,
 }
 
 impl Schema {
@@ -102,7 +102,7 @@ impl Schema {
             .fold(self.expand(self.start()), |nodes, part| self.step(&nodes, part))
     }
 
-    fn start(&self) -> Vec<Node<'_>> {
+    pub(super) fn start(&self) -> Vec<Node<'_>> {
         let root = self.registry.resolver(self.base.clone()).lookup("#").ok();
         root.map(|root| Node {
             schema: root.contents(),
@@ -129,7 +129,8 @@ impl Schema {
         nodes
     }
 
-    fn beside<'s>(&'s self, node: &Node<'s>) -> Vec<Node<'s>> {
+    /// The subschemas that a subschema applies to the same value.
+    pub(super) fn beside<'s>(&'s self, node: &Node<'s>) -> Vec<Node<'s>> {
         let Value::Object(keywords) = node.schema else {
             return Vec::new();
         };
@@ -169,42 +170,45 @@ impl Schema {
         found
     }
 
-    /// The subschemas of a part of the value.
+    /// The subschemas of a part of the value, with all that they apply to it.
     fn step<'s>(&'s self, nodes: &[Node<'s>], part: &Part) -> Vec<Node<'s>> {
+        self.expand(nodes.iter().flat_map(|node| Self::below(node, part)).collect())
+    }
+
+    /// The subschemas that a subschema applies to a part of its value.
+    pub(super) fn below<'s>(node: &Node<'s>, part: &Part) -> Vec<Node<'s>> {
         let mut found = Vec::new();
-        for node in nodes {
-            let get = |keyword: &str| node.schema.get(keyword);
-            let mut push = |schema: Option<&'s Value>| {
-                found.extend(schema.map(|schema| Node {
-                    schema,
-                    ..node.clone()
-                }));
-            };
-            match part {
-                Part::Key(key) => {
-                    let named = get("properties").and_then(|properties| properties.get(key));
-                    push(named);
-                    // Which pattern fits is not asked: each one's hints count, as those of alternatives do.
-                    if let Some(Value::Object(patterns)) = get("patternProperties") {
-                        patterns.values().for_each(|schema| push(Some(schema)));
-                    }
-                    if named.is_none() {
-                        push(get("additionalProperties"));
-                        push(get("unevaluatedProperties"));
-                    }
+        let get = |keyword: &str| node.schema.get(keyword);
+        let mut push = |schema: Option<&'s Value>| {
+            found.extend(schema.map(|schema| Node {
+                schema,
+                ..node.clone()
+            }));
+        };
+        match part {
+            Part::Key(key) => {
+                let named = get("properties").and_then(|properties| properties.get(key));
+                push(named);
+                // Which pattern fits is not asked: each one's hints count, as those of alternatives do.
+                if let Some(Value::Object(patterns)) = get("patternProperties") {
+                    patterns.values().for_each(|schema| push(Some(schema)));
                 }
-                Part::Index(index) => {
-                    let prefixed = get("prefixItems").and_then(|schemas| schemas.get(index));
-                    push(prefixed);
-                    if prefixed.is_none() {
-                        push(get("items"));
-                        push(get("unevaluatedItems"));
-                    }
-                    push(get("contains"));
+                if named.is_none() {
+                    push(get("additionalProperties"));
+                    push(get("unevaluatedProperties"));
                 }
             }
+            Part::Index(index) => {
+                let prefixed = get("prefixItems").and_then(|schemas| schemas.get(index));
+                push(prefixed);
+                if prefixed.is_none() {
+                    push(get("items"));
+                    push(get("unevaluatedItems"));
+                }
+                push(get("contains"));
+            }
         }
-        self.expand(found)
+        found
     }
 }
 

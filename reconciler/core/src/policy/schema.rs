@@ -9,6 +9,7 @@ use jsonschema::{Draft, Registry, Uri, ValidationError, Validator};
 use serde_json::Value;
 
 use super::effect::Restart;
+use super::effort::chain_too_long;
 use crate::diagnostic::{Code, Diagnostic, Sources};
 use crate::document::{Document, KeyPath, Part, Syntax};
 use crate::validate::mistakes;
@@ -21,6 +22,7 @@ pub struct Schema {
     files: BTreeMap<String, Document>,
     pub(super) registry: Registry<'static>,
     pub(super) base: Uri<String>,
+    root: String,
     validator: Validator,
 }
 
@@ -35,7 +37,7 @@ impl Schema {
         while let Some(path) = loading.wanted.pop_first() {
             loading.file(&path, sources);
         }
-        loading.check_references();
+        loading.check_references(root);
         if !loading.mistakes.is_empty() {
             return Err(loading.mistakes);
         }
@@ -66,8 +68,14 @@ impl Schema {
             files: loading.files,
             registry,
             base,
+            root: root.to_owned(),
             validator,
         })
+    }
+
+    /// The file it begins in.
+    pub(crate) fn path(&self) -> &str {
+        &self.root
     }
 
     /// Everything that the schema finds wrong with a document.
@@ -172,8 +180,22 @@ impl Loading {
         self.mistakes.extend(invalid(errors, path, document));
     }
 
-    fn check_references(&mut self) {
+    fn check_references(&mut self, root: &str) {
         let mut mistakes = Vec::new();
+        let leads = self.references.iter().map(|(path, at, reference)| {
+            let target = target(path, reference)
+                .ok()
+                .and_then(|(file, fragment)| Some((file?, fragment)));
+            (path.as_str(), at, target)
+        });
+        if chain_too_long(&self.files, leads) {
+            let mistake = Diagnostic::error(
+                Code::SchemaEffort,
+                root,
+                "the schema's chains of references are too long",
+            );
+            mistakes.push(mistake.with_help("refer to fewer definitions, or nest them less"));
+        }
         for (path, at, reference) in &self.references {
             let problem = match target(path, reference) {
                 Err(problem) => Some(problem),

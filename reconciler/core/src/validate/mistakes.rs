@@ -12,7 +12,10 @@ use crate::diagnostic::{Code, Diagnostic, Related};
 use crate::document::{Document, KeyPath};
 use crate::policy::{Schema, from_pointer};
 
-/// Explains the validator's errors about a document. The schema is where units and known keys come from.
+/// How many mistakes of one document are listed.
+pub(super) const LISTED: usize = 1_000;
+
+/// Explains the validator's errors about a document, a few more than are listed at most. The schema is where units and known keys come from.
 pub(crate) fn explain<'e>(
     errors: impl Iterator<Item = ValidationError<'e>>,
     path: &str,
@@ -27,6 +30,10 @@ pub(crate) fn explain<'e>(
     };
     for error in errors {
         explaining.one(&error);
+        // Some are merged afterwards, so more are explained than are listed.
+        if explaining.mistakes.len() > 2 * LISTED {
+            break;
+        }
     }
     explaining.finish()
 }
@@ -105,7 +112,7 @@ impl Explaining<'_> {
                 self.not_allowed(error, &at, &options);
             }
             Kind::Constant { expected_value } => {
-                self.not_allowed(error, &at, &[expected_value.as_ref().clone()])
+                self.not_allowed(error, &at, &[expected_value.as_ref().clone()]);
             }
             Kind::Minimum { .. }
             | Kind::Maximum { .. }
