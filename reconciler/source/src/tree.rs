@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::refusal::{Reason, Refusal, TreeRefused};
 use crate::walk::{Changed, Walk, Walked, from_root};
-use crate::{Limits, Mirror, SourceError, libgit};
+use crate::{Limits, Mirror, SourceError, libgit, pack};
 
 /// A changed file with what its object's header says.
 struct Sized {
@@ -65,6 +65,7 @@ impl Mirror {
         let mut refusals = walked.refusals.clone();
         refusals.extend(self.beyond(limits, &base, &walked, &sized));
         if !refusals.is_empty() {
+            self.trust_sizes(&refusals)?;
             refusals.sort_unstable();
             refusals.dedup();
             return Err(Box::new(TreeRefused {
@@ -127,6 +128,7 @@ impl Mirror {
         let bytes = self.size(&odb, oid)?;
         let limit = self.spec.limits.file_bytes;
         if bytes > limit {
+            pack::verify(&self.dir)?;
             let reason = Reason::FileTooLarge { bytes, limit };
             return Err(refused(format!("it {}. Make it smaller", reason.why())));
         }
@@ -187,6 +189,22 @@ impl Mirror {
     fn size(&self, odb: &Odb<'_>, oid: Oid) -> Result<u64, SourceError> {
         let (size, _) = odb.read_header(oid).map_err(|e| self.damaged(&e))?;
         Ok(size as u64)
+    }
+
+    /// A rejection is final, and a header is not covered by its object's hash as names and contents are: a size
+    /// that is held against a revision is believed when the packs are whole.
+    fn trust_sizes(&self, refusals: &[Refusal]) -> Result<(), SourceError> {
+        let by_size = |refusal: &Refusal| {
+            matches!(
+                refusal.reason,
+                Reason::FileTooLarge { .. } | Reason::TooManyBytes { .. }
+            )
+        };
+        if refusals.iter().any(by_size) {
+            pack::verify(&self.dir)
+        } else {
+            Ok(())
+        }
     }
 
     /// What is beyond the limits in the tree that would come out, unchanged files included: limits may have
@@ -252,10 +270,10 @@ impl Mirror {
         removed: &[TreePath],
         sized: Vec<Sized>,
     ) -> Result<Tree, SourceError> {
-        let mut known: HashMap<BlobId, [u8; 32]> = HashMap::new();
+        let mut known: HashMap<BlobId, ([u8; 32], u64)> = HashMap::new();
         for path in removed.iter().chain(sized.iter().map(|file| &file.path)) {
             if let Some(file) = tree.get(path) {
-                known.insert(file.blob, file.sha256);
+                known.insert(file.blob, (file.sha256, file.size));
             }
         }
         for path in removed {
@@ -266,16 +284,16 @@ impl Mirror {
             mode,
             blob,
             oid,
-            size,
+            ..
         } in sized
         {
-            let sha256 = match known.get(&blob) {
-                Some(sha256) => *sha256,
+            let (sha256, size) = match known.get(&blob) {
+                Some(known) => *known,
                 None => {
                     let contents = odb.read(oid).map_err(|e| self.damaged(&e))?;
-                    let sha256 = Sha256::digest(contents.data()).into();
-                    known.insert(blob, sha256);
-                    sha256
+                    let hashed = (Sha256::digest(contents.data()).into(), contents.len() as u64);
+                    known.insert(blob, hashed);
+                    hashed
                 }
             };
             tree.insert(

@@ -216,7 +216,7 @@ fn lock_files_and_unfinished_packs_of_a_killed_process_are_swept() {
             .unwrap();
     }
     let second = fetched.origin.publish_file("a.toml", "a = 2\n");
-    let mut mirror = fetched.open();
+    let mirror = fetched.open();
     assert_eq!(mirror.fetch().unwrap(), second);
     for name in left {
         assert!(!fetched.dir().join(name).exists(), "{name}");
