@@ -29,9 +29,9 @@ use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Definition, Supervised};
 use lockstep_protocol::{InstanceToken, Offer};
 
-pub use folders::{FolderError, Folders, OFFER, STATUS};
-pub use link::{LinkError, claim};
-pub use task::{Agent, AgentFailed};
+pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
+pub(crate) use link::{LinkError, claim};
+pub(crate) use task::{Agent, AgentFailed};
 
 /// What the coordinator asks of the agent.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub enum Order {
     Start(Vec<ServiceName>),
     /// Stop these. Answered by [`Report::Stopped`].
     Stop(Vec<ServiceName>),
+    /// Stop these, which are not in the settings any more. Not answered.
+    Dismiss(Vec<ServiceName>),
     /// Put the offer to these. Answered by their statements.
     Offer(Vec<ServiceName>, Box<Offer>),
     /// Probe these as fast as they are to be probed, until [`Order::Release`].
@@ -110,13 +112,8 @@ pub enum Report {
         /// Its pid.
         pid: u32,
     },
-    /// How often a service was started again by itself.
-    Restarts {
-        /// Which service.
-        service: ServiceName,
-        /// How often.
-        restarts: u32,
-    },
+    /// A service was started again by its restart policy.
+    Restarted(ServiceName),
     /// Services were stopped, or could not be.
     Stopped(Result<(), String>),
     /// Everything is down.

@@ -321,6 +321,12 @@ impl Agent {
                     self.ask(link, body, Pending::Stop { service }).await?;
                 }
             }
+            Order::Dismiss(services) => {
+                for service in services {
+                    let body = Body::Stop { service: service.to_string() };
+                    self.ask(link, body, Pending::Nothing).await?;
+                }
+            }
             Order::Offer(services, offer) => {
                 for service in services {
                     if let Err(error) = self.spec.folders.offer(&service, &offer) {
@@ -373,6 +379,7 @@ impl Agent {
             | Order::Tell(_)
             | Order::Restart(_)
             | Order::Start(_)
+            | Order::Dismiss(_)
             | Order::Offer(_, _)
             | Order::Probe(_)
             | Order::Look
@@ -413,7 +420,9 @@ impl Agent {
                 }));
             }
             GuardEvent::Started { service, process } => {
-                self.started(&ServiceName::new(&service), &process);
+                let service = ServiceName::new(&service);
+                self.tell(Report::Restarted(service.clone()));
+                self.started(&service, &process);
             }
             GuardEvent::FreezeExpired => self.tell(Report::Event(Event::PauseExpired)),
         }

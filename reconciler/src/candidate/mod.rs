@@ -90,7 +90,7 @@ pub struct Refused {
 #[derive(Debug, Clone)]
 pub enum Judged {
     /// It may be rolled out.
-    Valid(Box<Validated>),
+    Valid(Arc<Validated>),
     /// It may not, ever.
     Refused(Refused),
 }
@@ -234,7 +234,7 @@ pub fn judge(
         tracing::warn!(%revision, "{}: {}", warning.path, warning.message);
     }
     let previous = base.map(Validated::snapshot);
-    Ok(Judged::Valid(Box::new(Validated::assemble(commit, tree, files, prefix, previous, readers))))
+    Ok(Judged::Valid(Arc::new(Validated::assemble(commit, tree, files, prefix, previous, readers))))
 }
 
 /// How a head relates to the last settled revision.

@@ -53,7 +53,7 @@ pub enum Seen {
         at: Instant,
     },
     /// A revision that is on the volume is known by the mirror.
-    TakenUp(Box<Validated>),
+    TakenUp(Arc<Validated>),
     /// The head is what it was when it was told last.
     Unchanged,
     /// There is nothing to follow, or the source does not answer: nothing changes.
@@ -218,7 +218,7 @@ impl Thread {
         Ok(Seen::Head { judged, ancestry, at })
     }
 
-    fn take_up(&mut self, revision: &Revision) -> Option<Box<Validated>> {
+    fn take_up(&mut self, revision: &Revision) -> Option<Arc<Validated>> {
         if !self.mirror.has(revision) {
             return None;
         }

@@ -99,7 +99,7 @@ impl Coordinator {
             let reason = refused.reason.clone();
             return self.reject(&revision, reason);
         };
-        let candidate: Candidate = Arc::new((**validated).clone());
+        let candidate: Candidate = Arc::clone(validated);
         let verdict = {
             let head = admission::Head {
                 revision: &revision,
@@ -185,7 +185,8 @@ impl Coordinator {
             (Kind::Healing | Kind::Change | Kind::First, _) => candidate.revision().clone(),
         };
         let id = RolloutId(format!("{}-{}", self.term, there));
-        self.highest_switch = there.next();
+        // The number of the way back is used only if there is a way back; the next rollout may have it else.
+        self.highest_switch = there;
         let to = Side { switch: there, revision, digest: candidate.digest() };
         let limits = Limits { pause: self.settings.rollout.pause_limit, bake: self.settings.rollout.bake };
         let members = self.members(effects, kind == Kind::First);

@@ -9,7 +9,7 @@ use lockstep_core::instances::Instance;
 use lockstep_core::rollout::{self, Command, Effect, Event, Life, Member, MemberId, Notice, Phase, Side};
 use lockstep_core::service::{Reload, ServiceName, Tier};
 use lockstep_core::status::state_of;
-use lockstep_protocol::{InstanceToken, Offer, PROTOCOL, Release};
+use lockstep_protocol::{Offer, PROTOCOL, Release};
 use lockstep_volume::{Intent, JOURNAL_VERSION};
 
 use super::volume::{Done, Fault, Job};
@@ -25,8 +25,8 @@ impl Coordinator {
             Report::Process { member, pid } => {
                 self.pids.insert(member, pid);
             }
-            Report::Restarts { service, restarts } => {
-                self.instances.entry(MemberId::only(&service)).or_default().restarts = restarts;
+            Report::Restarted(service) => {
+                self.instances.entry(MemberId::only(&service)).or_default().restarts += 1;
             }
             Report::Event(event) => {
                 self.note(&event);
@@ -504,14 +504,6 @@ fn names(members: &[MemberId]) -> Vec<ServiceName> {
 
 pub(super) fn micros(duration: Duration) -> Option<u64> {
     u64::try_from(duration.as_micros()).ok()
-}
-
-/// The tokens of all that live, as a recovering rollout wants them.
-pub(super) fn alive(instances: &lockstep_core::instances::Instances) -> BTreeMap<MemberId, InstanceToken> {
-    instances
-        .iter()
-        .filter_map(|(id, instance)| Some((id.clone(), instance.alive.as_ref()?.instance.clone())))
-        .collect()
 }
 
 /// A candidate behind a counter, as the rollout holds it.

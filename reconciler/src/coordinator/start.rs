@@ -375,8 +375,7 @@ impl Coordinator {
     }
 
     /// The mirror knows a revision that was taken up from the volume, its policy included.
-    pub(super) fn taken_up(&mut self, validated: Box<Validated>) {
-        let validated = Arc::new(*validated);
+    pub(super) fn taken_up(&mut self, validated: Arc<Validated>) {
         self.reads.insert(validated.digest(), validated.reads().clone());
         let fits = |known: &Validated| {
             known.digest() == validated.digest() && known.revision() == validated.revision()
@@ -428,7 +427,7 @@ impl Coordinator {
         if !unwanted.is_empty() {
             tracing::warn!(services = ?unwanted, "not in the settings any more: stopped");
             self.instances.retain(|id, _| !unwanted.contains(&id.service));
-            let _ = self.orders.send(Order::Stop(unwanted));
+            let _ = self.orders.send(Order::Dismiss(unwanted));
         }
         if !self.connected {
             self.connected = true;
