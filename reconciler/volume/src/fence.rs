@@ -17,7 +17,7 @@ use crate::names::{
     Layout, ReleaseName, Term, TermFolder, entry_target, parse_current_target, parse_switch,
     parse_switch_target,
 };
-use crate::open::{Unfenced, terms};
+use crate::open::{self, Unfenced, terms};
 use crate::record::{JournalRecord, Record};
 use crate::volume::{self, Kept, Live, Volume};
 use crate::{look, ops};
@@ -105,55 +105,43 @@ impl Unfenced {
     /// [`FenceError::TermTaken`] when the term is not higher. After any other error open the volume again: the
     /// term is used up.
     pub fn fence(self, term: Term) -> Result<(Volume, Found), FenceError> {
-        let at = &self.at;
         if term <= self.highest_term {
             return Err(FenceError::TermTaken {
                 asked: term,
                 found: self.highest_term,
             });
         }
-        let own = at.term(term);
-        ops::mkdir(&own, 0o700).map_err(|error| match error.errno {
-            Errno::EXIST => FenceError::TermTaken {
-                asked: term,
-                found: term,
-            },
-            _ => error.into(),
-        })?;
-        let others: Vec<TermFolder> = terms(at)?
-            .into_iter()
-            .filter(|f| *f != TermFolder::Open(term))
-            .collect();
-        if let Some(found) = others
-            .iter()
-            .map(|folder| folder.term())
-            .filter(|other| *other >= term)
-            .max()
-        {
-            ops::rmdir(&own)?;
-            return Err(FenceError::TermTaken { asked: term, found });
-        }
-        for folder in &others {
-            if let TermFolder::Open(lower) = folder {
-                match ops::rename(&at.term(*lower), &at.fenced(*lower)) {
-                    // Another new coordinator was quicker; which of us stays is decided above.
-                    Err(error) if error.errno == Errno::NOENT => {}
-                    done => done?,
-                }
-            }
-        }
-        ops::sync_dir(&at.own())?;
+        let own = self.at.term(term);
+        let fenced = claim(&self.at, term)?;
+        self.take_stock(term, &fenced)
+            .map_err(|error| match (error, look::exists(&own)) {
+                // A higher one came while this one was at it.
+                (FenceError::Change(_), Ok(false)) => ChangeError::Deposed { folder: own }.into(),
+                (error, _) => error,
+            })
+    }
 
-        let told = read_journals(at, &others)?;
+    /// Looks at everything, now that nobody else changes it, and moves leftovers out of the way.
+    fn take_stock(self, term: Term, fenced: &[Term]) -> Result<(Volume, Found), FenceError> {
+        let at = &self.at;
+        // Until a moment ago somebody may have used numbers.
+        let used_switch = self.used_switch.max(open::used_switch(at)?);
+        let highest_switch = self
+            .highest_switch
+            .max(used_switch)
+            .max(open::promised_switch(at)?);
+        let told = read_journals(at, fenced)?;
         // A rollout in flight stays where it was recorded until its outcome is recorded here; one that ended
         // is carried over, so that the numbers it used up are still known.
         let (carried, stays) = match &told {
             Some((_, JournalRecord::Ended { intent, outcome })) => {
-                let intent = intent.clone().map(Record::Intent);
+                let outcome = Record::Outcome(outcome.clone());
                 (
                     intent
+                        .clone()
+                        .map(Record::Intent)
                         .into_iter()
-                        .chain([Record::Outcome(outcome.clone())])
+                        .chain([outcome])
                         .collect(),
                     None,
                 )
@@ -161,7 +149,7 @@ impl Unfenced {
             Some((term, JournalRecord::InFlight(_))) => (Vec::new(), Some(*term)),
             None => (Vec::new(), None),
         };
-        let journal = Journal::create(&own, carried)?;
+        let journal = Journal::create(&at.term(term), carried)?;
         let mut volume = Volume {
             at: self.at.clone(),
             term,
@@ -170,8 +158,8 @@ impl Unfenced {
             journal,
             kept: BTreeMap::new(),
             live: None,
-            used_switch: self.used_switch,
-            highest_switch: self.highest_switch,
+            used_switch,
+            highest_switch,
             links: Entries::new(),
             broken_links: BTreeSet::new(),
             spare: None,
@@ -179,12 +167,12 @@ impl Unfenced {
             next_name: 0,
             _lock: self.lock,
         };
-        volume.clear_fenced(&others, stays)?;
+        volume.clear_fenced(fenced, stays)?;
         volume.learn_releases()?;
         let current = volume.learn_current()?;
         volume.sweep()?;
         volume.learn_links()?;
-        let highest_switch = volume.highest_switch;
+        volume.still_ours()?;
         Ok((
             volume,
             Found {
@@ -196,11 +184,51 @@ impl Unfenced {
     }
 }
 
+/// Makes the folder of a term and fences every lower one. Returns the terms that are fenced.
+fn claim(at: &Layout, term: Term) -> Result<Vec<Term>, FenceError> {
+    let own = at.term(term);
+    ops::mkdir(&own, 0o700).map_err(|error| match error.errno {
+        Errno::EXIST => FenceError::TermTaken {
+            asked: term,
+            found: term,
+        },
+        _ => error.into(),
+    })?;
+    let others: Vec<TermFolder> = terms(at)?
+        .into_iter()
+        .filter(|f| *f != TermFolder::Open(term))
+        .collect();
+    if let Some(found) = others
+        .iter()
+        .map(|folder| folder.term())
+        .filter(|other| *other >= term)
+        .max()
+    {
+        match ops::rmdir(&own) {
+            // The higher one has taken it along already.
+            Err(error) if error.errno == Errno::NOENT => {}
+            done => done?,
+        }
+        return Err(FenceError::TermTaken { asked: term, found });
+    }
+    for folder in &others {
+        if let TermFolder::Open(lower) = folder {
+            match ops::rename(&at.term(*lower), &at.fenced(*lower)) {
+                // Another one that starts now was quicker, or that one gave up by itself.
+                Err(error) if error.errno == Errno::NOENT => {}
+                done => done?,
+            }
+        }
+    }
+    ops::sync_dir(&at.own())?;
+    Ok(others.into_iter().map(TermFolder::term).collect())
+}
+
 /// The last record of the highest term that has any.
-fn read_journals(at: &Layout, folders: &[TermFolder]) -> Result<Option<(Term, JournalRecord)>, JournalError> {
-    let mut lower: Vec<Term> = folders.iter().map(|folder| folder.term()).collect();
-    lower.sort_unstable();
-    for term in lower.into_iter().rev() {
+fn read_journals(at: &Layout, fenced: &[Term]) -> Result<Option<(Term, JournalRecord)>, JournalError> {
+    let mut fenced = fenced.to_vec();
+    fenced.sort_unstable();
+    for term in fenced.into_iter().rev() {
         let records = journal::read(&at.fenced(term))?;
         if let Some(record) = journal::last(&records) {
             return Ok(Some((term, record)));
@@ -212,20 +240,28 @@ fn read_journals(at: &Layout, folders: &[TermFolder]) -> Result<Option<(Term, Jo
 impl Volume {
     /// Moves what fenced coordinators left into our folder, to be deleted later; the folder whose intent has
     /// no outcome yet keeps its journal.
-    fn clear_fenced(&mut self, folders: &[TermFolder], stays: Option<Term>) -> Result<(), FenceError> {
-        for folder in folders {
-            let fenced = self.at.fenced(folder.term());
-            if stays == Some(folder.term()) {
-                for name in look::names(&fenced)? {
-                    if name != "journal" {
-                        self.set_aside(&fenced.join(name))?;
-                    }
+    fn clear_fenced(&mut self, fenced: &[Term], stays: Option<Term>) -> Result<(), FileError> {
+        for term in fenced {
+            let folder = self.at.fenced(*term);
+            if stays != Some(*term) {
+                self.set_aside_if_there(&folder)?;
+                continue;
+            }
+            for name in look::names(&folder)? {
+                if name != "journal" {
+                    self.set_aside_if_there(&folder.join(name))?;
                 }
-            } else {
-                self.set_aside(&fenced)?;
             }
         }
         Ok(())
+    }
+
+    /// Takes something out of the volume that another one, starting and fenced meanwhile, may have taken too.
+    fn set_aside_if_there(&mut self, path: &Path) -> Result<(), FileError> {
+        match self.set_aside(path) {
+            Err(error) if error.errno == Errno::NOENT && !look::exists(path)? => Ok(()),
+            done => done.map(|_| ()),
+        }
     }
 
     /// Takes something out of the volume by one rename into our folder, where it is deleted later.

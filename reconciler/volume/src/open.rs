@@ -186,7 +186,7 @@ pub(crate) fn terms(at: &Layout) -> Result<Vec<TermFolder>, FileError> {
 }
 
 /// The highest number that a switch has on the volume, `current` counted even when it dangles.
-fn used_switch(at: &Layout) -> Result<SwitchNumber, FileError> {
+pub(crate) fn used_switch(at: &Layout) -> Result<SwitchNumber, FileError> {
     let links = look::names(&at.switches())?
         .iter()
         .filter_map(|name| parse_switch(name))
@@ -196,7 +196,7 @@ fn used_switch(at: &Layout) -> Result<SwitchNumber, FileError> {
 }
 
 /// The highest number in the journals' intents: it may have been used on another volume.
-fn promised_switch(at: &Layout) -> Result<SwitchNumber, FileError> {
+pub(crate) fn promised_switch(at: &Layout) -> Result<SwitchNumber, FileError> {
     let mut highest = SwitchNumber(0);
     for folder in terms(at)? {
         let path = match folder {

@@ -64,11 +64,9 @@ fn matrix(scenario: Scenario) {
     let mut ends = BTreeSet::new();
     loop {
         at += 1;
-        let folder = tempfile::tempdir().unwrap();
+        let folder = quick_folder();
         let died = die_at(folder.path(), scenario, at);
-        // The same trees again; the situation itself lies on disk.
-        let elsewhere = tempfile::tempdir().unwrap();
-        let stage = Stage::set(elsewhere.path(), scenario);
+        let stage = Stage::trees(scenario);
         let context = Context(scenario, at);
         ends.insert(stage.assert_old_or_new(folder.path()));
         stage.assert_recovers(folder.path());

@@ -42,7 +42,12 @@ fn case() -> Case {
 
 impl Case {
     /// Fails unless exactly this is found, and a new build of the same revision heals it.
-    fn heals(mut self, expected: &[Drift]) {
+    fn heals(self, expected: &[Drift]) {
+        self.heals_and_stays(expected);
+    }
+
+    /// The same, and the volume stays for a look.
+    fn heals_and_stays(mut self, expected: &[Drift]) -> Self {
         assert_eq!(self.volume.check_drift().unwrap(), expected);
         assert_eq!(
             self.volume.check_drift().unwrap(),
@@ -54,6 +59,7 @@ impl Case {
         assert_eq!(self.volume.check_drift().unwrap(), []);
         self.volume.tidy(&BTreeSet::new()).unwrap();
         assert_eq!(self.volume.check_drift().unwrap(), []);
+        self
     }
 
     fn live(&self, path: &str) -> PathBuf {
@@ -81,10 +87,10 @@ fn close(folder: &Path) {
 fn a_file_written_in_place_is_seen_and_healed_under_a_new_name() {
     let case = case();
     write_in_place(&case.live("d/x"), b"XXXX");
-    let (root, old) = (case.root.clone(), current(&case.root));
-    case.heals(&[file("d/x", FileChange::Modified)]);
-    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-    assert_eq!(name(&current(&root)), format!("{}.2", name(&old)));
+    let name = |root: &Path| current(root).file_name().unwrap().to_str().unwrap().to_owned();
+    let old = name(&case.root);
+    let healed = case.heals_and_stays(&[file("d/x", FileChange::Modified)]);
+    assert_eq!(name(&healed.root), format!("{old}.2"));
 }
 
 #[test]

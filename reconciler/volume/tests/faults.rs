@@ -14,7 +14,7 @@ use rustix::io::Errno;
 fn every_change_fails_once(scenario: Scenario, errno: Errno) {
     let mut refused = 0;
     for at in 1.. {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = quick_folder();
         let root = folder.path();
         let mut stage = Stage::set(root, scenario);
         fault::arm(Fault::FailAt(at, errno));

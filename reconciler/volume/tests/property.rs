@@ -65,7 +65,7 @@ proptest! {
 
     #[test]
     fn any_history_is_published_as_it_was_asked_for(steps in proptest::collection::vec(step(), 1..16)) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = quick_folder();
         let root = folder.path();
         let mut store = Store::default();
         let (mut volume, _) = open(root, options());

@@ -300,3 +300,13 @@ pub fn write_in_place(path: &Path, bytes: &[u8]) {
     std::io::Write::write_all(&mut file, bytes).unwrap();
     std::fs::set_permissions(path, mode).unwrap();
 }
+
+/// A folder for a suite that makes thousands of volumes: in memory where there is such a file system, since
+/// what they prove does not depend on the disk.
+pub fn quick_folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = tempfile::Builder::new()
+        .prefix("lockstep-volume-")
+        .tempdir_in(memory);
+    made.or_else(|_| tempfile::tempdir()).unwrap()
+}

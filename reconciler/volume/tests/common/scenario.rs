@@ -58,10 +58,9 @@ pub struct Stage {
 type Done = Result<(), Box<dyn Error>>;
 
 impl Stage {
-    /// Prepares the situation. Nothing in here is the subject of a test.
-    pub fn set(root: &Path, scenario: Scenario) -> Self {
+    /// The trees of a situation, without a volume.
+    pub fn trees(scenario: Scenario) -> Self {
         let mut store = Store::default();
-        let oldest = store.tree(&[("a.toml", "0"), ("d/x", "same"), ("gone/y", "0")]);
         let mut old = store.tree(&[
             ("a.toml", "1"),
             ("d/x", "same"),
@@ -69,10 +68,8 @@ impl Stage {
             ("gone/y", "1"),
             ("f", "file"),
         ]);
-        old.insert(
-            TreePath::new("d/run").unwrap(),
-            store.file(b"run", FileMode::Executable),
-        );
+        let run = store.file(b"run", FileMode::Executable);
+        old.insert(TreePath::new("d/run").unwrap(), run);
         let new = store.tree(&[
             ("a.toml", "2"),
             ("d/x", "same"),
@@ -81,24 +78,36 @@ impl Stage {
             ("new", ""),
         ]);
         let next = store.tree(&[("a.toml", "3"), ("d/x", "changed"), ("last", "3")]);
-        let nobody = BTreeSet::new();
-        let mut stage = Self {
+        let (old, new) = match scenario {
+            Scenario::First => (None, Some(new)),
+            Scenario::Withdraw => (Some(old), None),
+            Scenario::Heal => (Some(old.clone()), Some(old)),
+            Scenario::Links | Scenario::Spare | Scenario::Back | Scenario::Restart => (Some(old), Some(new)),
+        };
+        Self {
             scenario,
             store,
-            old: Some(old.clone()),
-            new: Some(new),
+            old,
+            new,
             next,
             volume: None,
-        };
-        if scenario == Scenario::First {
-            stage.old = None;
-            return stage;
         }
+    }
+
+    /// Prepares the situation. Nothing in here is the subject of a test.
+    pub fn set(root: &Path, scenario: Scenario) -> Self {
+        let mut stage = Self::trees(scenario);
+        let oldest = stage
+            .store
+            .tree(&[("a.toml", "0"), ("d/x", "same"), ("gone/y", "0")]);
+        let Some(old) = stage.old.clone() else {
+            return stage;
+        };
+        let nobody = BTreeSet::new();
         let (mut volume, _) = open(root, options());
         let store = &stage.store;
         match scenario {
-            Scenario::First => unreachable!("returned above"),
-            Scenario::Links => {
+            Scenario::First | Scenario::Links | Scenario::Withdraw => {
                 publish(&mut volume, store, &old, 2);
             }
             Scenario::Spare => {
@@ -128,14 +137,9 @@ impl Stage {
                 drop(volume);
                 return stage;
             }
-            Scenario::Withdraw => {
-                publish(&mut volume, store, &old, 2);
-                stage.new = None;
-            }
             Scenario::Heal => {
                 publish(&mut volume, store, &old, 2);
                 volume.tidy(&nobody).unwrap();
-                stage.new = Some(old);
             }
         }
         stage.volume = Some(volume);
