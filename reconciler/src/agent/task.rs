@@ -87,7 +87,12 @@ impl Agent {
     ) -> Result<Self, AgentFailed> {
         let doorbell = Arc::new(Notify::new());
         let ring = Arc::clone(&doorbell);
-        let mut watcher = notify::recommended_watcher(move |_| ring.notify_one())?;
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading is no news, and our own reading would ring the bell for ever.
+            if !event.is_ok_and(|event| event.kind.is_access()) {
+                ring.notify_one();
+            }
+        })?;
         watcher.watch(spec.folders.base(), RecursiveMode::Recursive)?;
         Ok(Self {
             spec,

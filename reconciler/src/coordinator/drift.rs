@@ -35,7 +35,7 @@ impl Watch {
         let ring = Arc::clone(&doorbell);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Being read is no change, and our own look at the links would ring the bell for ever.
-            if !matches!(event.as_ref().map(|event| event.kind), Ok(notify::EventKind::Access(_))) {
+            if !event.is_ok_and(|event| event.kind.is_access()) {
                 ring.notify_one();
             }
         })
