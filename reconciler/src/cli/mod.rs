@@ -1,9 +1,16 @@
 //! The command line: one file a subcommand.
 
 mod client;
+mod down;
+mod events;
 mod guard;
+mod moment;
+mod output;
 mod run;
 mod status;
+mod story;
+mod sync;
+mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,7 +36,11 @@ struct Lockstep {
 enum Command {
     Run(run::Run),
     Guard(guard::Guard),
+    Down(down::Down),
     Status(status::Status),
+    Events(events::Events),
+    Sync(sync::Sync),
+    Wait(wait::Wait),
 }
 
 /// How a command failed: its exit code and its message.
@@ -42,9 +53,17 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The exit code when the reconciler cannot be reached.
+    pub const UNREACHABLE: u8 = 3;
+
     /// Refused, or failed.
     pub fn refused(error: impl std::fmt::Display) -> Self {
         Self { code: 1, message: error.to_string() }
+    }
+
+    /// Nobody reads the output any more: no failure, but the end.
+    fn unread() -> Self {
+        Self { code: 0, message: String::new() }
     }
 
     /// Called wrongly.
@@ -54,7 +73,7 @@ impl Failure {
 
     /// The reconciler cannot be reached.
     pub fn unreachable(error: impl std::fmt::Display) -> Self {
-        Self { code: 3, message: error.to_string() }
+        Self { code: Self::UNREACHABLE, message: error.to_string() }
     }
 }
 
@@ -74,12 +93,18 @@ pub fn main() -> ExitCode {
     let result = match lockstep.command {
         Command::Run(command) => command.execute(&lockstep.settings),
         Command::Guard(command) => command.execute(&lockstep.settings),
+        Command::Down(command) => command.execute(&lockstep.settings),
         Command::Status(command) => command.execute(&lockstep.settings),
+        Command::Events(command) => command.execute(&lockstep.settings),
+        Command::Sync(command) => command.execute(&lockstep.settings),
+        Command::Wait(command) => command.execute(&lockstep.settings),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("lockstep: {}", failure.message);
+            if !failure.message.is_empty() {
+                output::note(format_args!("lockstep: {}", failure.message));
+            }
             ExitCode::from(failure.code)
         }
     }

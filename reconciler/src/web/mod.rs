@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub use api::{WaitFor, Waited};
 pub use control::{CONTROL, connect};
 
 use crate::coordinator::Handle;

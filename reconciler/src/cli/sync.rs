@@ -1,0 +1,35 @@
+//! `lockstep sync`.
+
+use std::path::Path;
+
+use super::client::Client;
+use super::{Failure, block_on, output, settings};
+use crate::coordinator::request::Synced;
+
+/// Look at the repository now, without waiting for the interval
+///
+/// Returns when the head was fetched and judged; `lockstep wait` returns when it is live.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lockstep sync\n  lockstep sync --json | jq -r .head")]
+pub(super) struct Sync {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Sync {
+    pub(super) fn execute(self, path: &Path) -> Result<(), Failure> {
+        let settings = settings(path)?;
+        let synced: Synced = block_on(Client::of(&settings).post("/api/v1/sync", &()))?;
+        if self.json {
+            output::json(&synced)?;
+        }
+        match (synced.head, synced.error) {
+            (Some(_), None) if self.json => Ok(()),
+            (Some(head), None) => output::line(format_args!("{head} is the head of {}", settings.source.spec.branch)),
+            (_, error) => Err(Failure::refused(
+                error.unwrap_or_else(|| "the branch has no commit yet: push one".to_owned()),
+            )),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `lockstep wait`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::client::Client;
+use super::{Failure, block_on, moment, output, settings};
+use crate::web::{WaitFor, Waited};
+
+/// Wait until a revision, or one that descends from it, is live
+///
+/// Without REV the repository is looked at first, and its head is waited for. Ends at once with the reason
+/// when the revision was rejected or its rollout failed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  git push && lockstep wait\n  lockstep wait HEAD~1 --timeout 10s\n\n\
+                        Exit codes: 0 it is live, 1 it is not and will not be, or not in time, 3 no reconciler")]
+pub(super) struct Wait {
+    /// A commit id, an abbreviation of one, or the branch; the head if none
+    #[arg(value_name = "REV")]
+    revision: Option<String>,
+    /// How long to wait at most
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = moment::duration)]
+    timeout: Duration,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Wait {
+    pub(super) fn execute(self, path: &Path) -> Result<(), Failure> {
+        let settings = settings(path)?;
+        let wanted = WaitFor {
+            revision: self.revision,
+            timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+        };
+        let waited: Waited = block_on(Client::of(&settings).post("/api/v1/wait", &wanted))?;
+        if self.json {
+            output::json(&waited)?;
+        }
+        let name = || match (&waited.revision, &wanted.revision) {
+            (Some(revision), _) => revision.to_string(),
+            (None, Some(text)) => text.clone(),
+            (None, None) => "the head".to_owned(),
+        };
+        match waited.settled {
+            true if self.json => Ok(()),
+            true => output::line(format_args!("{} is live", name())),
+            false => {
+                let reason = waited.reason.as_deref().unwrap_or("no reason is known: see `lockstep status`");
+                Err(Failure::refused(format!("{} is not live: {reason}", name())))
+            }
+        }
+    }
+}
