@@ -82,7 +82,13 @@ impl Ringer {
     /// The folder is watched, never a file: a rename of `current` is seen by nobody who watches the file.
     pub(crate) fn ring_on_changes_in(&self, folder: &Path) -> Option<RecommendedWatcher> {
         let ringer = self.clone();
-        let watcher = notify::recommended_watcher(move |_event| ringer.ring()).and_then(|mut watcher| {
+        let ring = move |event: notify::Result<notify::Event>| {
+            // Reading is no news, and our own reading would ring for ever.
+            if !event.is_ok_and(|event| event.kind.is_access()) {
+                ringer.ring();
+            }
+        };
+        let watcher = notify::recommended_watcher(ring).and_then(|mut watcher| {
             watcher.watch(folder, RecursiveMode::NonRecursive)?;
             Ok(watcher)
         });
