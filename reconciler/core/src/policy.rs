@@ -18,8 +18,8 @@ use serde_json::Value;
 
 pub use effect::{KeyPattern, Restart};
 pub use gather::{gather, needs};
-pub(crate) use schema::from_pointer;
-pub use schema::{Schema, references};
+pub use schema::references;
+pub(crate) use schema::{Schema, from_pointer};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::{Document, KeyPath, Syntax};

@@ -13,7 +13,7 @@ pub(crate) mod mistakes;
 mod variants;
 mod words;
 
-pub(crate) use words::literal;
+pub(crate) use words::{literal, plain};
 
 use std::collections::BTreeMap;
 

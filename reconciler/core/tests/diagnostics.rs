@@ -118,3 +118,22 @@ fn each_expectation_has_its_case() {
         .collect();
     assert!(orphans.is_empty(), "{orphans:?}");
 }
+
+#[test]
+fn the_template_for_a_config_repository_is_right() {
+    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config-repo-template");
+    let mut repo = Repo::new("config");
+    for path in [
+        ".lockstep/policy.toml",
+        ".lockstep/schema/trader.json",
+        "config/config.toml",
+    ] {
+        repo.add(path, std::fs::read(template.join(path)).unwrap());
+    }
+    let report = validate(&repo.candidate(), None, Scope::All);
+    assert!(
+        report.is_empty(),
+        "{}",
+        diagnostic::text(&report, &repo.files, Style::default())
+    );
+}

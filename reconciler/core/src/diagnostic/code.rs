@@ -92,6 +92,8 @@ codes! {
     FileCount = "LS0302",
     /// All files together are larger than the limit.
     TotalSize = "LS0303",
+    /// Something that is in the revision cannot be published at all.
+    NotPublishable = "LS0304",
 }
 
 impl std::fmt::Display for Code {

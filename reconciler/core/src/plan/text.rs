@@ -1,9 +1,7 @@
 //! A plan for people at a terminal.
 
-use serde_json::Value;
-
 use super::{FileChangeKind, KeyChange, Plan, ServiceEffect, ServicePlan, Side, Undo};
-use crate::validate::literal;
+use crate::validate::{literal, plain};
 
 /// A document with more new or removed keys than this is summed up: its values are to be read in the file.
 const LISTED: usize = 20;
@@ -75,22 +73,18 @@ fn key(change: &KeyChange, width: usize) -> String {
         .as_ref()
         .map(|unit| format!(" {unit}"))
         .unwrap_or_default();
-    let absent = || match &change.default {
-        Some(default) => format!("absent (default {})", literal(default)),
+    let absent = match &change.default {
+        Some(default) => format!("absent (default {}{unit})", plain(default)),
         None => "absent".to_owned(),
     };
-    let value = |value: &Option<Value>| value.as_ref().map_or_else(absent, literal);
-    let sign = match (&change.old, &change.new) {
-        (None, _) => '+',
-        (_, None) => '-',
-        (Some(_), Some(_)) => '~',
-    };
     let name = change.key.to_string();
-    format!(
-        "{sign} {name:width$}  {} -> {}{unit}",
-        value(&change.old),
-        value(&change.new)
-    )
+    match (&change.old, &change.new) {
+        (Some(old), Some(new)) => format!("~ {name:width$}  {} -> {}{unit}", literal(old), literal(new)),
+        (None, Some(new)) => format!("+ {name:width$}  {absent} -> {}{unit}", literal(new)),
+        (Some(old), None) => format!("- {name:width$}  {}{unit} -> {absent}", literal(old)),
+        // A change has a value on one side at least.
+        (None, None) => format!("  {name}"),
+    }
 }
 
 fn services(out: &mut String, plan: &Plan) {

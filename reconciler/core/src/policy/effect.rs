@@ -71,9 +71,10 @@ impl KeyPattern {
                 return Ok(Step::Any);
             }
             let path: KeyPath = piece.parse().map_err(|error| format!("{error}"))?;
-            match path.parts() {
-                [Part::Key(key)] => Ok(Step::Key(key.clone())),
-                _ => Err(format!("{text:?} is not a key path: a list entry is written `*`")),
+            if let [Part::Key(key)] = path.parts() {
+                Ok(Step::Key(key.clone()))
+            } else {
+                Err(format!("{text:?} is not a key path: a list entry is written `*`"))
             }
         });
         Ok(Self(steps.collect::<Result<_, _>>()?))

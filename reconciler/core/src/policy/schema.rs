@@ -18,7 +18,7 @@ const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// A schema that is valid and complete, ready to judge documents.
 #[derive(Debug)]
-pub struct Schema {
+pub(crate) struct Schema {
     files: BTreeMap<String, Document>,
     pub(super) registry: Registry<'static>,
     pub(super) base: Uri<String>,

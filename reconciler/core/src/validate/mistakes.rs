@@ -7,7 +7,7 @@ use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use super::variants::{self, Verdict};
-use super::words::{found, literal, nearest, of_types, or};
+use super::words::{found, literal, nearest, of_types, or, plain};
 use crate::diagnostic::{Code, Diagnostic, Related};
 use crate::document::{Document, KeyPath};
 use crate::policy::{Schema, from_pointer};
@@ -72,12 +72,10 @@ impl Explaining<'_> {
         let (mistyped, missized) = (keys(Code::WrongType), keys(Code::WrongSize));
         let follows = |it: &Diagnostic| {
             let Some(key) = &it.key else { return false };
-            match it.code {
-                Code::MissingKey => meant.contains(key),
-                Code::WrongType => false,
-                Code::WrongForm => mistyped.contains(key) || missized.contains(key),
-                _ => mistyped.contains(key),
-            }
+            let untyped = it.code != Code::WrongType && mistyped.contains(key);
+            let unsized_form = it.code == Code::WrongForm && missized.contains(key);
+            let misspelt = it.code == Code::MissingKey && meant.contains(key);
+            untyped || unsized_form || misspelt
         };
         let mut seen = BTreeSet::new();
         let distinct = |it: &Diagnostic| (it.code, it.key.clone(), it.message.clone());
@@ -324,7 +322,8 @@ impl Explaining<'_> {
         let entries = list.as_array().map(Vec::as_slice).unwrap_or_default();
         let again = (1..entries.len()).find(|i| entries[..*i].contains(&entries[*i]));
         let entry = again.map_or_else(|| at.clone(), |i| at.index(i));
-        let what = again.map(|i| literal(&entries[i])).unwrap_or_default();
+        // For a schema 1 and 1.0 are the same; then no entry is marked.
+        let what = again.map_or_else(|| "an entry".to_owned(), |i| literal(&entries[i]));
         let message = format!("`{}` holds {what} twice", at.name());
         self.value(
             error,
@@ -357,12 +356,14 @@ impl Explaining<'_> {
             ),
         };
         match bounds {
-            (Some(least), None, Some(most), None) => format!("from {least} to {most}{unit}"),
+            (Some(least), None, Some(most), None) => {
+                format!("from {} to {}{unit}", plain(least), plain(most))
+            }
             (None, None, None, None) => match error.kind() {
-                Kind::Minimum { limit } => format!("at least {limit}{unit}"),
-                Kind::ExclusiveMinimum { limit } => format!("more than {limit}{unit}"),
-                Kind::Maximum { limit } => format!("at most {limit}{unit}"),
-                Kind::ExclusiveMaximum { limit } => format!("less than {limit}{unit}"),
+                Kind::Minimum { limit } => format!("at least {}{unit}", plain(limit)),
+                Kind::ExclusiveMinimum { limit } => format!("more than {}{unit}", plain(limit)),
+                Kind::Maximum { limit } => format!("at most {}{unit}", plain(limit)),
+                Kind::ExclusiveMaximum { limit } => format!("less than {}{unit}", plain(limit)),
                 _ => "within its bounds".into(),
             },
             (least, above, most, below) => {
@@ -374,7 +375,7 @@ impl Explaining<'_> {
                 ];
                 let words: Vec<_> = words
                     .into_iter()
-                    .filter_map(|(word, bound)| Some(format!("{word} {}", bound?)))
+                    .filter_map(|(word, bound)| Some(format!("{word} {}", plain(bound?))))
                     .collect();
                 format!("{}{unit}", words.join(" and "))
             }

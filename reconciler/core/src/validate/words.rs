@@ -80,6 +80,14 @@ pub(crate) fn literal(value: &Value) -> String {
     text
 }
 
+/// A bound or a default as people write it: `100` where the schema has `100.0`.
+pub(crate) fn plain(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if number.fract() == 0.0 && number.abs() < 1e15 => format!("{number:.0}"),
+        Some(_) | None => literal(value),
+    }
+}
+
 /// `a`, `b` or `c`.
 pub(super) fn or(words: impl IntoIterator<Item = String>) -> String {
     let mut words: Vec<_> = words.into_iter().collect();
@@ -124,6 +132,17 @@ mod tests {
             "{ \"a b\" = [1, \"x\"], c = 0.5 }"
         );
         assert_eq!(literal(&Value::from("x".repeat(200))).chars().count(), 60);
+    }
+
+    #[test]
+    fn a_whole_bound_has_no_fraction() {
+        let plain = |value: serde_json::Value| plain(&value);
+        assert_eq!(
+            [plain(100.0.into()), plain(0.05.into()), plain((-3).into())],
+            ["100", "0.05", "-3"]
+        );
+        assert_eq!(plain(1e300.into()), "1e+300");
+        assert_eq!(plain("a".into()), "\"a\"");
     }
 
     #[test]
