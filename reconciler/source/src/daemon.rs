@@ -134,10 +134,15 @@ fn failure(mirror: &Mirror, doing: &'static str, started: Instant, error: &git2:
         return SourceError::NotARepository { url, why };
     }
     match error.class() {
-        ErrorClass::Indexer | ErrorClass::Zlib | ErrorClass::Object => {
-            SourceError::RemoteCorrupt { url, why }
+        // What was sent does not fit together with what is here. A mirror that has something suspects itself,
+        // since only it can be remade; one that has nothing knows that it was the other side.
+        ErrorClass::Indexer | ErrorClass::Zlib | ErrorClass::Object | ErrorClass::Odb => {
+            if matches!(mirror.head(), Ok(None)) {
+                SourceError::RemoteCorrupt { url, why }
+            } else {
+                mirror.damaged(error)
+            }
         }
-        ErrorClass::Odb => mirror.damaged(error),
         ErrorClass::Os if doing == "fetching" && !says(&["socket", "connect"]) => SourceError::MirrorIo {
             dir: mirror.dir.clone(),
             doing: "writing what was fetched",

@@ -54,3 +54,17 @@ pub use refusal::{Reason, Refusal, TreeRefused};
 pub use schedule::Schedule;
 pub use spec::{Bounds, Limits, SourceSpec};
 pub use wake::Watcher;
+
+#[cfg(test)]
+mod tests {
+    fn is_send<T: Send>() {}
+    fn is_sync<T: Sync>() {}
+
+    #[test]
+    fn handles_go_to_other_threads() {
+        is_send::<crate::Mirror>();
+        is_send::<crate::Blobs>();
+        is_sync::<crate::Blobs>();
+        is_send::<crate::SourceError>();
+    }
+}

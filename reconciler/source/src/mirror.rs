@@ -224,9 +224,17 @@ impl Mirror {
             }
             config.set_str(FETCHED_FROM, &now).map_err(io)?;
         }
-        self.repo
-            .set_head(&self.branch_ref())
-            .map_err(|e| self.broken("writing its refs", &e))
+        // Only when it is another one: two processes may open the mirror at once.
+        let followed = self
+            .repo
+            .find_reference("HEAD")
+            .map_err(|e| self.broken("reading its refs", &e))?;
+        if followed.symbolic_target().ok().flatten() != Some(&self.branch_ref()) {
+            self.repo
+                .set_head(&self.branch_ref())
+                .map_err(|e| self.broken("writing its refs", &e))?;
+        }
+        Ok(())
     }
 }
 

@@ -53,8 +53,14 @@ impl Watcher {
         };
         let (messages, inbox) = mpsc::channel();
         let seen = messages.clone();
-        // The receiver is gone only while the watcher is being dropped.
-        let handler = move |event| drop(seen.send(Message::Seen(event)));
+        let handler = move |event: notify::Result<Event>| {
+            // Kept from the thread altogether: what it does upon an event is itself reading.
+            if event.as_ref().is_ok_and(is_reading) {
+                return;
+            }
+            // The receiver is gone only while the watcher is being dropped.
+            let _ = seen.send(Message::Seen(event));
+        };
         let watcher = match notify::recommended_watcher(handler) {
             Ok(watcher) => watcher,
             Err(error) => {
@@ -63,6 +69,7 @@ impl Watcher {
             }
         };
         let mut watches = Watches {
+            git: path.clone(),
             repository: path,
             watcher,
             armed: HashMap::new(),
@@ -111,7 +118,7 @@ fn run(mut watches: Watches, inbox: &Receiver<Message>, on_wake: &impl Fn()) {
                 Err(_) => break,
             }
         }
-        // Arming comes before the wake-up: whoever looks now, looks at what is watched from now on.
+        // Arming comes before the wake-up: what changes after the look that follows is seen by a watch.
         wake |= watches.arm();
         if wake {
             on_wake();
@@ -122,6 +129,8 @@ fn run(mut watches: Watches, inbox: &Receiver<Message>, on_wake: &impl Fn()) {
 /// What is watched at the moment.
 struct Watches {
     repository: PathBuf,
+    /// Where its refs are, as it was found when it was armed.
+    git: PathBuf,
     watcher: RecommendedWatcher,
     /// Each watched folder, with the device and inode that it had.
     armed: HashMap<PathBuf, (u64, u64)>,
@@ -130,10 +139,12 @@ struct Watches {
 impl Watches {
     /// Watches whatever exists now and is not watched yet. Returns whether a folder of the repository is new.
     fn arm(&mut self) -> bool {
-        let git = self.git_dir();
+        if identity(&self.git).is_none_or(|id| self.armed.get(&self.git) != Some(&id)) {
+            self.git = self.find_git_dir();
+        }
         let mut new = false;
-        for (folder, mode) in targets(&self.repository, &git) {
-            let id = fs::metadata(&folder).ok().map(|meta| (meta.dev(), meta.ino()));
+        for (folder, mode) in targets(&self.repository, &self.git) {
+            let id = identity(&folder);
             if self.armed.get(&folder).copied() == id {
                 continue;
             }
@@ -144,8 +155,8 @@ impl Watches {
             let Some(id) = id else { continue };
             match self.watcher.watch(&folder, mode) {
                 Ok(()) => {
-                    self.armed.insert(folder.clone(), id);
-                    new |= folder.starts_with(&git);
+                    new |= folder.starts_with(&self.git);
+                    self.armed.insert(folder, id);
                 }
                 Err(error) => {
                     tracing::debug!(%error, folder = %folder.display(), "not watched; it is tried again");
@@ -156,7 +167,7 @@ impl Watches {
     }
 
     /// Where the refs are: of a work tree not in the folder itself, of a linked one not even below it.
-    fn git_dir(&self) -> PathBuf {
+    fn find_git_dir(&self) -> PathBuf {
         let nowhere: [&Path; 0] = [];
         match Repository::open_ext(&self.repository, RepositoryOpenFlags::NO_SEARCH, nowhere) {
             Ok(repo) => repo.commondir().to_owned(),
@@ -174,7 +185,7 @@ impl Watches {
 
     fn concerns(&self, event: &notify::Result<Event>) -> bool {
         match event {
-            Ok(event) => concerns(event, &self.repository, &self.git_dir()),
+            Ok(event) => concerns(event, &self.repository, &self.git),
             // Something was lost: look.
             Err(_) => true,
         }
@@ -197,12 +208,18 @@ fn targets(repository: &Path, git: &Path) -> Vec<(PathBuf, RecursiveMode)> {
     targets
 }
 
+/// The device and inode of a folder.
+fn identity(folder: &Path) -> Option<(u64, u64)> {
+    fs::metadata(folder).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// Whether an event is what a look at the repository causes itself: opening, reading, closing.
+fn is_reading(event: &Event) -> bool {
+    matches!(event.kind, EventKind::Access(_))
+}
+
 /// Whether an event may mean that refs changed.
 fn concerns(event: &Event, repository: &Path, git: &Path) -> bool {
-    // Opening and closing a file is what a look does itself.
-    if matches!(event.kind, EventKind::Access(_)) {
-        return false;
-    }
     event.need_rescan()
         || event.paths.iter().any(|path| {
             path.starts_with(git.join("refs"))
@@ -254,11 +271,7 @@ mod tests {
         ];
         for kind in kinds {
             let event = Event::new(EventKind::Access(kind)).add_path("/srv/x.git/refs/heads/main".into());
-            assert!(!concerns(
-                &event,
-                Path::new("/srv/x.git"),
-                Path::new("/srv/x.git")
-            ));
+            assert!(is_reading(&event));
         }
     }
 }

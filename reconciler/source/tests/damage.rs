@@ -86,17 +86,17 @@ fn a_truncated_pack_heals() {
 #[test]
 fn a_pack_with_changed_bytes_heals() {
     let fetched = Fetched::new();
-    let length = fs::metadata(&fetched.packs()[0]).unwrap().len();
-    for at in (12..length - 20).step_by(7) {
-        let fetched = Fetched::new();
+    let whole = fs::read(&fetched.packs()[0]).unwrap();
+    for at in (12..whole.len() - 20).step_by(3) {
         let pack = fetched.packs().remove(0);
-        overwrite(&pack, |bytes| bytes[usize::try_from(at).unwrap()] ^= 0x55);
+        overwrite(&pack, |bytes| bytes[at] ^= 0x55);
         let mut mirror = fetched.open();
         // Bytes of something that is not looked at may be damaged and nobody notices; what is read is right.
         assert_eq!(fetched.tree_len(&mut mirror), 2, "byte {at}");
         let tree = mirror.tree(&fetched.head, None).unwrap();
         let blob = tree.get(&TreePath::new("a.toml").unwrap()).unwrap().blob;
         assert_eq!(mirror.blobs().unwrap().read(blob).unwrap(), b"a = 1\n");
+        mirror.heal().unwrap();
     }
 }
 
@@ -105,6 +105,35 @@ fn a_pack_that_is_gone_heals() {
     let fetched = Fetched::new();
     fs::remove_dir_all(fetched.dir().join("objects/pack")).unwrap();
     assert_eq!(fetched.tree_len(&mut fetched.open()), 2);
+}
+
+#[test]
+fn an_older_pack_that_is_gone_heals_although_the_newest_commit_is_there() {
+    for by_daemon in [false, true] {
+        let fetched = Fetched::new();
+        let daemon = GitDaemon::serve(fetched.origin.bare().parent().unwrap());
+        let url = if by_daemon {
+            daemon.url("origin.git")
+        } else {
+            fetched.origin.url()
+        };
+        let open = || Mirror::open(fetched.dir(), SourceSpec::new(&url, "main")).unwrap();
+        // Large enough that the server sends a difference to what it believes is here.
+        let lines: Vec<_> = (0..2000).map(|n| format!("key{n} = {n}")).collect();
+        fetched.origin.publish_file("large.toml", lines.join("\n"));
+        open().fetch().unwrap();
+        let older = fetched.packs();
+        fetched.origin.publish_file("new/a.toml", "");
+        open().fetch().unwrap();
+        for pack in older {
+            fs::remove_file(pack.with_extension("idx")).unwrap();
+            fs::remove_file(pack).unwrap();
+        }
+        fetched
+            .origin
+            .publish_file("large.toml", lines.join("\n") + "\nlast = 1");
+        assert_eq!(fetched.tree_len(&mut open()), 4, "{url}");
+    }
 }
 
 #[test]

@@ -245,12 +245,9 @@ impl Origin {
         let bare = self.bare();
         let objects = self.work().join(".git/objects");
         // A push would check the tree, as servers that are set up well do; others do not.
-        let copy = format!("cp -r {}/. {}/objects/", objects.display(), bare.display());
-        let copied = std::process::Command::new("sh")
-            .args(["-c", &copy])
-            .status()
-            .expect("sh runs");
-        assert!(copied.success());
+        let mut copy = std::process::Command::new("cp");
+        copy.arg("-r").arg(objects.join(".")).arg(bare.join("objects"));
+        assert!(copy.status().expect("cp is installed").success());
         self.run(
             &bare,
             &["update-ref", &format!("refs/heads/{}", self.branch), &id],
