@@ -40,7 +40,9 @@ pub(super) async fn run(command: &[String], within: Duration) -> CheckVerdict {
 }
 
 async fn shown(pipe: Option<impl AsyncReadExt + Unpin>) -> String {
-    let Some(mut pipe) = pipe else { return String::new() };
+    let Some(mut pipe) = pipe else {
+        return String::new();
+    };
     let mut kept = Vec::new();
     let mut buffer = [0; 4096];
     // An error ends the output like its end does.

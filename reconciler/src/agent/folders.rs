@@ -40,7 +40,9 @@ pub enum FolderError {
         errno: Errno,
     },
     /// Something else than a regular file lies there.
-    #[error("{path} is {what}, a regular file is expected: the service writes a temporary file and renames it")]
+    #[error(
+        "{path} is {what}, a regular file is expected: the service writes a temporary file and renames it"
+    )]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -71,10 +73,15 @@ impl Folders {
     /// # Errors
     /// When neither can be made.
     pub fn open(state: &Path) -> Result<Self, FolderError> {
-        let hash: String =
-            Sha256::digest(state.as_os_str().as_encoded_bytes()).iter().take(6).map(|b| format!("{b:02x}")).collect();
+        let hash: String = Sha256::digest(state.as_os_str().as_encoded_bytes())
+            .iter()
+            .take(6)
+            .map(|b| format!("{b:02x}"))
+            .collect();
         let run = Path::new("/run/lockstep").join(hash);
-        if std::fs::create_dir_all(&run).is_ok() && rustix::fs::access(&run, rustix::fs::Access::WRITE_OK).is_ok() {
+        if std::fs::create_dir_all(&run).is_ok()
+            && rustix::fs::access(&run, rustix::fs::Access::WRITE_OK).is_ok()
+        {
             return Ok(Self { base: run });
         }
         let base = state.join("run");
@@ -105,7 +112,11 @@ impl Folders {
     pub fn status(&self, service: &ServiceName) -> Result<Option<Status>, FolderError> {
         let folder = self.of(service);
         let path = folder.join(STATUS);
-        let system = |doing, errno| FolderError::System { doing, path: path.clone(), errno };
+        let system = |doing, errno| FolderError::System {
+            doing,
+            path: path.clone(),
+            errno,
+        };
         let dir = match open_folder(&folder) {
             Ok(dir) => dir,
             Err(Errno::NOENT) => return Ok(None),
@@ -115,7 +126,12 @@ impl Folders {
         let file = match rustix::fs::openat(&dir, STATUS, flags, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => return Err(FolderError::NotAFile { path, what: "a symbolic link" }),
+            Err(Errno::LOOP) => {
+                return Err(FolderError::NotAFile {
+                    path,
+                    what: "a symbolic link",
+                });
+            }
             Err(errno) => return Err(system("open", errno)),
         };
         let facts = rustix::fs::fstat(&file).map_err(|errno| system("look at", errno))?;
@@ -135,12 +151,16 @@ impl Folders {
             return Err(FolderError::TooLarge { path, size });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        std::fs::File::from(file).take(LARGEST_STATUS).read_to_end(&mut bytes).map_err(|error| {
-            system("read", Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        })?;
+        std::fs::File::from(file)
+            .take(LARGEST_STATUS)
+            .read_to_end(&mut bytes)
+            .map_err(|error| system("read", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
         serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|error| FolderError::NotUnderstood { path, reason: error.to_string() })
+            .map_err(|error| FolderError::NotUnderstood {
+                path,
+                reason: error.to_string(),
+            })
     }
 
     /// Puts an offer there, whole.
@@ -150,7 +170,11 @@ impl Folders {
     pub fn offer(&self, service: &ServiceName, offer: &Offer) -> Result<(), FolderError> {
         let folder = self.of(service);
         let path = folder.join(OFFER);
-        let system = |doing, errno| FolderError::System { doing, path: path.clone(), errno };
+        let system = |doing, errno| FolderError::System {
+            doing,
+            path: path.clone(),
+            errno,
+        };
         let dir = open_folder(&folder).map_err(|errno| system("open the folder of", errno))?;
         let temporary = format!(".offer-{}.tmp", std::process::id());
         // A left-over of a process of the same number: ours by its name, and never read.
@@ -158,8 +182,10 @@ impl Folders {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&dir, &temporary, flags, Mode::from_raw_mode(0o644))
             .map_err(|errno| system("create", errno))?;
-        let bytes = serde_json::to_vec(offer)
-            .map_err(|error| FolderError::NotUnderstood { path: path.clone(), reason: error.to_string() })?;
+        let bytes = serde_json::to_vec(offer).map_err(|error| FolderError::NotUnderstood {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
         std::fs::File::from(file)
             .write_all(&bytes)
             .map_err(|error| system("write", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lockstep_guard::{Decoder, FrameError, encode};
 use lockstep_guard::wire::{Answer, Body, Message, Refusal, Request, Supervised};
+use lockstep_guard::{Decoder, FrameError, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -50,7 +50,11 @@ impl Link {
     /// Opens a conversation under a term, and starts a guard first where there is none.
     pub(super) async fn open(spec: &AgentSpec) -> Result<(Self, Vec<Supervised>), LinkError> {
         let stream = connect_or_start(&spec.state, &spec.program).await?;
-        let mut link = Self { stream, decoder: Decoder::default(), next_id: 1 };
+        let mut link = Self {
+            stream,
+            decoder: Decoder::default(),
+            next_id: 1,
+        };
         let services = tokio::time::timeout(HELLO_WITHIN, link.greet(spec))
             .await
             .map_err(|_| LinkError::Unreachable(format!("no answer within {HELLO_WITHIN:?}")))??;
@@ -61,10 +65,18 @@ impl Link {
         let hello = self.send(Body::Hello { term: spec.term }).await?;
         let services = match self.answer_to(hello).await? {
             Ok(Answer::Hello { services, .. }) => services,
-            Err(Refusal::Deposed { highest_term }) => return Err(LinkError::Deposed { highest: highest_term }),
+            Err(Refusal::Deposed { highest_term }) => {
+                return Err(LinkError::Deposed {
+                    highest: highest_term,
+                });
+            }
             other => return Err(LinkError::Unexpected(format!("{other:?}"))),
         };
-        let define = self.send(Body::Define { services: spec.definitions.clone() }).await?;
+        let define = self
+            .send(Body::Define {
+                services: spec.definitions.clone(),
+            })
+            .await?;
         match self.answer_to(define).await? {
             Ok(_) => Ok(services),
             Err(refusal) => Err(LinkError::Unexpected(format!("{refusal:?}"))),

@@ -29,7 +29,10 @@ mod tests {
         let table = "36 35 98:0 / / rw - ext4 /dev/a rw\n\
                      40 36 98:0 /srv/v/.lockstep/releases/abc-def/config.toml /etc/app.toml ro - ext4 /dev/a rw\n";
         let why = pinned(table).unwrap();
-        assert!(why.starts_with("its mount /etc/app.toml is bound to abc-def/config.toml"), "{why}");
+        assert!(
+            why.starts_with("its mount /etc/app.toml is bound to abc-def/config.toml"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -13,9 +13,10 @@ const LONGEST: Duration = Duration::from_secs(2);
 pub(super) async fn look(kind: &ProbeKind) -> Option<String> {
     let result = tokio::time::timeout(LONGEST, async {
         match kind {
-            ProbeKind::Tcp(address) => {
-                TcpStream::connect(address).await.map(|_| ()).map_err(|error| format!("{address}: {error}"))
-            }
+            ProbeKind::Tcp(address) => TcpStream::connect(address)
+                .await
+                .map(|_| ())
+                .map_err(|error| format!("{address}: {error}")),
             ProbeKind::Http { authority, path } => http(authority, path).await,
         }
     })
@@ -30,10 +31,13 @@ pub(super) async fn look(kind: &ProbeKind) -> Option<String> {
 async fn http(authority: &str, path: &str) -> Result<(), String> {
     let url = format!("http://{authority}{path}");
     let failed = |error: &dyn std::fmt::Display| format!("GET {url}: {error}");
-    let stream = TcpStream::connect(authority).await.map_err(|error| failed(&error))?;
+    let stream = TcpStream::connect(authority)
+        .await
+        .map_err(|error| failed(&error))?;
     let io = hyper_util::rt::TokioIo::new(stream);
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(io).await.map_err(|error| failed(&error))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
+        .await
+        .map_err(|error| failed(&error))?;
     let request = hyper::Request::get(path)
         .header(hyper::header::HOST, authority)
         .header(hyper::header::USER_AGENT, "lockstep-probe")

@@ -7,7 +7,9 @@ use std::time::Duration;
 use lockstep_core::ledger::back_off;
 use lockstep_core::rollout::{CheckVerdict, Event, Evidence, MemberId, ProbeResult};
 use lockstep_core::service::ServiceName;
-use lockstep_guard::wire::{Answer, Body, Event as GuardEvent, Exit, InstanceRef, Message, Process, Refusal, SignalFault};
+use lockstep_guard::wire::{
+    Answer, Body, Event as GuardEvent, Exit, InstanceRef, Message, Process, Refusal, SignalFault,
+};
 use lockstep_protocol::InstanceToken;
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
@@ -49,21 +51,32 @@ pub struct Agent {
 
 /// What an answer of the guard means.
 enum Pending {
-    Examine { targets: Vec<Target>, unfit: BTreeMap<MemberId, String> },
+    Examine {
+        targets: Vec<Target>,
+        unfit: BTreeMap<MemberId, String>,
+    },
     Pause,
     Unpause,
     Tell,
     Start(ServiceName),
     StopToStart(ServiceName),
-    Stop { service: ServiceName },
+    Stop {
+        service: ServiceName,
+    },
     Shutdown,
     Nothing,
 }
 
 /// What a task of the agent's came to.
 enum Finished {
-    Probe { service: ServiceName, result: ProbeResult },
-    Check { service: ServiceName, verdict: CheckVerdict },
+    Probe {
+        service: ServiceName,
+        result: ProbeResult,
+    },
+    Check {
+        service: ServiceName,
+        verdict: CheckVerdict,
+    },
 }
 
 /// How the conversation with the guard ended.
@@ -227,8 +240,12 @@ impl Agent {
     }
 
     fn look(&mut self, again: bool) {
-        let names: Vec<_> =
-            self.spec.definitions.iter().map(|definition| ServiceName::new(&definition.service)).collect();
+        let names: Vec<_> = self
+            .spec
+            .definitions
+            .iter()
+            .map(|definition| ServiceName::new(&definition.service))
+            .collect();
         for event in self.heard.look(&self.spec.folders, names.iter(), again) {
             self.tell(Report::Event(event));
         }
@@ -244,22 +261,32 @@ impl Agent {
     fn begin_probes(&mut self) {
         let now = Instant::now();
         for (service, probe) in &self.spec.probes {
-            let Some(due) = self.probe_due.get_mut(service).filter(|due| **due <= now) else { continue };
-            let every = if self.probing.contains(service) { probe.every.min(PROBE_EVERY) } else { probe.every };
+            let Some(due) = self.probe_due.get_mut(service).filter(|due| **due <= now) else {
+                continue;
+            };
+            let every = if self.probing.contains(service) {
+                probe.every.min(PROBE_EVERY)
+            } else {
+                probe.every
+            };
             *due = now + every;
             let (kind, service, began) = (probe.kind.clone(), service.clone(), self.clock.now());
             self.work.spawn(async move {
                 let failure = probes::look(&kind).await;
-                Finished::Probe { service, result: ProbeResult { began, failure } }
+                Finished::Probe {
+                    service,
+                    result: ProbeResult { began, failure },
+                }
             });
         }
     }
 
     fn finish(&mut self, finished: Finished) {
         self.tell(Report::Event(match finished {
-            Finished::Probe { service, result } => {
-                Event::Evidence { member: MemberId::only(&service), evidence: Evidence::Probed(result) }
-            }
+            Finished::Probe { service, result } => Event::Evidence {
+                member: MemberId::only(&service),
+                evidence: Evidence::Probed(result),
+            },
             Finished::Check { service, verdict } => Event::Checked { service, verdict },
         }));
     }
@@ -286,9 +313,18 @@ impl Agent {
                     })
                     .collect();
                 let signals = signals_of(&targets);
-                self.ask(link, Body::Examine { signals }, Pending::Examine { targets, unfit }).await?;
+                self.ask(
+                    link,
+                    Body::Examine { signals },
+                    Pending::Examine { targets, unfit },
+                )
+                .await?;
             }
-            Order::Pause { targets, within, limit } => {
+            Order::Pause {
+                targets,
+                within,
+                limit,
+            } => {
                 let body = Body::Freeze {
                     instances: targets.iter().map(reference).collect(),
                     within_ms: millis(within),
@@ -298,22 +334,30 @@ impl Agent {
                 self.ask(link, body, Pending::Pause).await?;
             }
             Order::Unpause(targets) => {
-                let body = Body::Thaw { signals: by_service(&targets) };
+                let body = Body::Thaw {
+                    signals: by_service(&targets),
+                };
                 self.ask(link, body, Pending::Unpause).await?;
             }
             Order::Tell(targets) => {
-                let body = Body::Signal { signals: signals_of(&targets) };
+                let body = Body::Signal {
+                    signals: signals_of(&targets),
+                };
                 self.ask(link, body, Pending::Tell).await?;
             }
             Order::Restart(services) => {
                 for service in services {
-                    let body = Body::Stop { service: service.to_string() };
+                    let body = Body::Stop {
+                        service: service.to_string(),
+                    };
                     self.ask(link, body, Pending::StopToStart(service)).await?;
                 }
             }
             Order::Start(services) => {
                 for service in services {
-                    let body = Body::Start { service: service.to_string() };
+                    let body = Body::Start {
+                        service: service.to_string(),
+                    };
                     self.ask(link, body, Pending::Start(service)).await?;
                 }
             }
@@ -322,13 +366,17 @@ impl Agent {
                     self.tell(Report::Stopped(Ok(())));
                 }
                 for service in services {
-                    let body = Body::Stop { service: service.to_string() };
+                    let body = Body::Stop {
+                        service: service.to_string(),
+                    };
                     self.ask(link, body, Pending::Stop { service }).await?;
                 }
             }
             Order::Dismiss(services) => {
                 for service in services {
-                    let body = Body::Stop { service: service.to_string() };
+                    let body = Body::Stop {
+                        service: service.to_string(),
+                    };
                     self.ask(link, body, Pending::Nothing).await?;
                 }
             }
@@ -349,7 +397,11 @@ impl Agent {
                 self.probing = services;
             }
             Order::Look => self.look(true),
-            Order::Check { service, command, within } => {
+            Order::Check {
+                service,
+                command,
+                within,
+            } => {
                 self.work.spawn(async move {
                     let verdict = checks::run(&command, within).await;
                     Finished::Check { service, verdict }
@@ -371,10 +423,13 @@ impl Agent {
     /// Answers an order that cannot be carried out.
     fn refuse(&self, order: Order, why: &str) {
         let event = match order {
-            Order::Pause { .. } => Event::PauseFailed { reason: why.to_owned() },
-            Order::Check { service, .. } => {
-                Event::Checked { service, verdict: CheckVerdict::Unknown(why.to_owned()) }
-            }
+            Order::Pause { .. } => Event::PauseFailed {
+                reason: why.to_owned(),
+            },
+            Order::Check { service, .. } => Event::Checked {
+                service,
+                verdict: CheckVerdict::Unknown(why.to_owned()),
+            },
             Order::Stop(_) => return self.tell(Report::Stopped(Err(why.to_owned()))),
             // The loss of the agent was told, and what it means for these is decided by it.
             Order::Hold(_)
@@ -400,7 +455,9 @@ impl Agent {
                 Ok(None)
             }
             Message::Answer { id, result } => {
-                let Some(pending) = self.pending.remove(&id) else { return Ok(None) };
+                let Some(pending) = self.pending.remove(&id) else {
+                    return Ok(None);
+                };
                 if let Err(Refusal::Deposed { .. }) = result {
                     return Ok(Some(Ended::Deposed));
                 }
@@ -411,7 +468,11 @@ impl Agent {
 
     fn guard_event(&mut self, event: GuardEvent) {
         match event {
-            GuardEvent::Ended { instance, exit, back_off_ms } => {
+            GuardEvent::Ended {
+                instance,
+                exit,
+                back_off_ms,
+            } => {
                 let service = ServiceName::new(&instance.service);
                 self.pids.remove(&service);
                 let mut how = phrase(&exit);
@@ -436,8 +497,14 @@ impl Agent {
     fn started(&mut self, service: &ServiceName, process: &Process) {
         self.pids.insert(service.clone(), process.pid);
         let member = MemberId::only(service);
-        self.tell(Report::Process { member: member.clone(), pid: process.pid });
-        self.tell(Report::Event(Event::Started { member, instance: InstanceToken(process.instance.clone()) }));
+        self.tell(Report::Process {
+            member: member.clone(),
+            pid: process.pid,
+        });
+        self.tell(Report::Event(Event::Started {
+            member,
+            instance: InstanceToken(process.instance.clone()),
+        }));
         self.look(true);
     }
 
@@ -468,9 +535,18 @@ impl Agent {
             }
             (Pending::Pause, Ok(_)) => self.tell(Report::Event(Event::Paused)),
             (Pending::Pause, Err(refusal)) => {
-                self.tell(Report::Event(Event::PauseFailed { reason: refusal_phrase(&refusal) }));
+                self.tell(Report::Event(Event::PauseFailed {
+                    reason: refusal_phrase(&refusal),
+                }));
             }
-            (Pending::Unpause, Ok(Answer::Thawed { pause_us, expired, unsent })) => {
+            (
+                Pending::Unpause,
+                Ok(Answer::Thawed {
+                    pause_us,
+                    expired,
+                    unsent,
+                }),
+            ) => {
                 self.tell(Report::Event(Event::Unpaused {
                     pause: Duration::from_micros(pause_us),
                     expired,
@@ -483,11 +559,15 @@ impl Agent {
                 return Ok(Some(Ended::Lost));
             }
             (Pending::Tell, Ok(Answer::Signalled { faults })) => {
-                self.tell(Report::Event(Event::Told { unsent: members(faults) }));
+                self.tell(Report::Event(Event::Told {
+                    unsent: members(faults),
+                }));
             }
             (Pending::Tell, result) => {
                 tracing::error!(answer = ?result, "the guard could not send reloads");
-                self.tell(Report::Event(Event::Told { unsent: BTreeMap::new() }));
+                self.tell(Report::Event(Event::Told {
+                    unsent: BTreeMap::new(),
+                }));
             }
             (Pending::Start(service), Ok(Answer::Started { process })) => self.started(&service, &process),
             (Pending::Start(service), result) => {
@@ -495,18 +575,29 @@ impl Agent {
                     Err(refusal) => refusal_phrase(&refusal),
                     Ok(answer) => format!("the guard answered {answer:?}"),
                 };
-                self.tell(Report::Event(Event::StartFailed { member: MemberId::only(&service), reason }));
+                self.tell(Report::Event(Event::StartFailed {
+                    member: MemberId::only(&service),
+                    reason,
+                }));
             }
             (Pending::StopToStart(service), Ok(_)) => {
-                let body = Body::Start { service: service.to_string() };
+                let body = Body::Start {
+                    service: service.to_string(),
+                };
                 self.ask(link, body, Pending::Start(service)).await?;
             }
             (Pending::StopToStart(service), Err(refusal)) => {
                 let reason = refusal_phrase(&refusal);
-                self.tell(Report::Event(Event::StartFailed { member: MemberId::only(&service), reason }));
+                self.tell(Report::Event(Event::StartFailed {
+                    member: MemberId::only(&service),
+                    reason,
+                }));
             }
             (Pending::Stop { service }, result) => {
-                let more = self.pending.values().any(|pending| matches!(pending, Pending::Stop { .. }));
+                let more = self
+                    .pending
+                    .values()
+                    .any(|pending| matches!(pending, Pending::Stop { .. }));
                 match result {
                     Err(refusal) => {
                         let why = format!("{service}: {}", refusal_phrase(&refusal));
@@ -537,11 +628,17 @@ async fn sleep_until(moment: Option<Instant>) {
 }
 
 fn reference(target: &Target) -> InstanceRef {
-    InstanceRef { service: target.member.service.to_string(), instance: target.instance.0.clone() }
+    InstanceRef {
+        service: target.member.service.to_string(),
+        instance: target.instance.0.clone(),
+    }
 }
 
 fn signals_of(targets: &[Target]) -> Vec<(InstanceRef, String)> {
-    targets.iter().filter_map(|target| Some((reference(target), target.signal.clone()?))).collect()
+    targets
+        .iter()
+        .filter_map(|target| Some((reference(target), target.signal.clone()?)))
+        .collect()
 }
 
 fn by_service(targets: &[Target]) -> BTreeMap<String, String> {
@@ -587,14 +684,21 @@ fn refusal_phrase(refusal: &Refusal) -> String {
         Refusal::Deposed { highest_term } => format!("a coordinator of term {highest_term} has taken over"),
         Refusal::NoHello => "the conversation was not opened".to_owned(),
         Refusal::UnknownService { service } => format!("{service} is not known to the guard"),
-        Refusal::NotThatInstance { service } => format!("{service} is not the process any more that was meant"),
-        Refusal::FreezeTimedOut { unconfirmed, services } => format!(
+        Refusal::NotThatInstance { service } => {
+            format!("{service} is not the process any more that was meant")
+        }
+        Refusal::FreezeTimedOut {
+            unconfirmed,
+            services,
+        } => format!(
             "{} did not stop in time ({}): a process in uninterruptible sleep cannot be paused",
             services.join(", "),
             unconfirmed.join(", ")
         ),
         Refusal::SignalWouldKill { service, signal } => {
-            format!("{service}: {signal} would kill it now: its handler is gone (it may have executed another program)")
+            format!(
+                "{service}: {signal} would kill it now: its handler is gone (it may have executed another program)"
+            )
         }
         Refusal::NoHolder => "the holder did not answer, and without it nobody is paused".to_owned(),
         Refusal::AlreadyFrozen => "somebody is paused already".to_owned(),
@@ -614,7 +718,12 @@ fn phrase(exit: &Exit) -> String {
 /// For how long a process has lived.
 fn age(process: &Process) -> Option<Duration> {
     let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let now = Duration::new(u64::try_from(since_boot.tv_sec).ok()?, u32::try_from(since_boot.tv_nsec).ok()?);
+    let now = Duration::new(
+        u64::try_from(since_boot.tv_sec).ok()?,
+        u32::try_from(since_boot.tv_nsec).ok()?,
+    );
     let ticks = rustix::param::clock_ticks_per_second().max(1);
-    Some(now.saturating_sub(Duration::from_millis(process.start_ticks.saturating_mul(1000) / ticks)))
+    Some(now.saturating_sub(Duration::from_millis(
+        process.start_ticks.saturating_mul(1000) / ticks,
+    )))
 }

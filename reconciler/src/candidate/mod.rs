@@ -1,15 +1,18 @@
 //! From a commit to something that may be rolled out: stages as types that cannot be skipped.
 //!
 //! ```text
-//! commit ──fetch──▶ (tree, files) ──judge──▶ Validated ──core::plan──▶ Plan ──▶ the rollout
-//!                                    └─────▶ Refused
+//! commit ──fetch──▶ Material ──judge──▶ Validated ──core::plan──▶ Plan ──▶ the rollout
+//!                                └─────▶ Refused
 //! ```
 //!
 //! Only [`judge`] makes a [`Validated`] from a commit; [`Validated::from_release`] takes one up again that was
 //! published before. The source's thread ([`worker`]) is where this happens: it owns the mirror, and the
 //! coordinator hears of the result.
 
+mod material;
 pub mod worker;
+
+pub use material::{Material, refusal};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,13 +21,12 @@ use std::sync::Arc;
 use lockstep_core::admission::Ancestry;
 use lockstep_core::diagnostic::{Report, Sources, Style, text};
 use lockstep_core::plan::{PlanInput, Snapshot};
-use lockstep_core::policy::{POLICY_PATH, Policy, gather};
 use lockstep_core::reads::Reads;
 use lockstep_core::service::{Reload, ServiceName};
 use lockstep_core::tree::Tree;
-use lockstep_core::validate::{Candidate, Scope, validate};
+use lockstep_core::validate::Scope;
 use lockstep_protocol::{Digest, Release, Revision};
-use lockstep_source::{CommitFacts, Limits, Mirror, SourceError};
+use lockstep_source::{CommitFacts, Mirror, SourceError};
 
 /// What a service reads and how it is told: what judging and planning have to know of it.
 #[derive(Debug, Clone)]
@@ -69,10 +71,7 @@ impl Reader {
 /// A revision that passed its validation.
 #[derive(Debug, Clone)]
 pub struct Validated {
-    commit: CommitFacts,
-    tree: Tree,
-    files: Sources,
-    prefix: String,
+    material: Material,
     snapshot: Snapshot,
     reads: BTreeMap<ServiceName, Digest>,
 }
@@ -99,19 +98,19 @@ impl Validated {
     /// The commit.
     #[must_use]
     pub fn commit(&self) -> &CommitFacts {
-        &self.commit
+        &self.material.commit
     }
 
     /// The revision.
     #[must_use]
     pub fn revision(&self) -> &Revision {
-        &self.commit.revision
+        &self.material.commit.revision
     }
 
     /// The published files.
     #[must_use]
     pub fn tree(&self) -> &Tree {
-        &self.tree
+        &self.material.tree
     }
 
     /// The digest of the published files.
@@ -154,36 +153,35 @@ impl Validated {
         let mut files = Sources::new();
         for path in readers.iter().flat_map(|reader| reader.reads.documents(&tree)) {
             let contents = std::fs::read(folder.join(path.as_str()))?;
-            let name = if prefix.is_empty() { path.to_string() } else { format!("{prefix}/{path}") };
+            let name = if prefix.is_empty() {
+                path.to_string()
+            } else {
+                format!("{prefix}/{path}")
+            };
             files.insert(name, contents.into());
         }
-        Ok(Self::assemble(commit, tree, files, prefix, None, readers))
+        Ok(Self::assemble(
+            Material {
+                commit,
+                tree,
+                files,
+                prefix: prefix.to_owned(),
+            },
+            None,
+            readers,
+        ))
     }
 
-    fn assemble(
-        commit: CommitFacts,
-        tree: Tree,
-        files: Sources,
-        prefix: &str,
-        previous: Option<&Snapshot>,
-        readers: &[Reader],
-    ) -> Self {
-        let candidate =
-            Candidate { revision: Some(&commit.revision), prefix, tree: &tree, files: &files };
-        let snapshot = Snapshot::of(&candidate, previous);
+    fn assemble(material: Material, previous: Option<&Snapshot>, readers: &[Reader]) -> Self {
+        let snapshot = Snapshot::of(&material.candidate(), previous);
         let reads = readers
             .iter()
             .map(|reader| (reader.name.clone(), reader.reads.digest(snapshot.published())))
             .collect();
-        Self { commit, tree, files, prefix: prefix.to_owned(), snapshot, reads }
-    }
-
-    fn candidate(&self) -> Candidate<'_> {
-        Candidate {
-            revision: Some(&self.commit.revision),
-            prefix: &self.prefix,
-            tree: &self.tree,
-            files: &self.files,
+        Self {
+            material,
+            snapshot,
+            reads,
         }
     }
 }
@@ -198,50 +196,36 @@ pub fn judge(
     base: Option<&Validated>,
     readers: &[Reader],
 ) -> Result<Judged, SourceError> {
-    let commit = mirror.commit(revision)?;
-    let older = base.map(|base| (base.revision(), base.tree()));
-    let limits = match mirror.file(revision, POLICY_PATH) {
-        Ok(policy) => limits(policy.as_deref()),
-        Err(SourceError::Refused(refused)) => return Ok(refuse(revision, refused.to_string())),
-        Err(error) => return Err(error),
-    };
-    let tree = match mirror.tree_within(revision, older, &limits) {
-        Ok(tree) => tree,
-        Err(error) if error.next() == lockstep_source::Next::Reject => {
-            return Ok(refuse(revision, error.to_string()));
+    let scope = base.map_or(Scope::All, |base| Scope::Changed(base.material.candidate()));
+    let material = match Material::read(mirror, revision, base.map(|base| &base.material), readers, scope) {
+        Ok(material) => material,
+        Err(error) => {
+            let report = material::refusal(error)?;
+            return Ok(refuse(revision, shown(&report, &Sources::new())));
         }
-        Err(error) => return Err(error),
     };
-    let prefix = mirror.spec().path.as_str();
-    let scope = base.map_or(Scope::All, |base| Scope::Changed(base.candidate()));
-    let reads: Vec<_> = readers.iter().map(|reader| &reader.reads).collect();
-    let gathered = gather(&tree, prefix, scope, &reads, |path| {
-        mirror.file(revision, path).map(|contents| contents.map(Arc::from))
-    });
-    let files = match gathered {
-        Ok(files) => files,
-        Err(error) if error.next() == lockstep_source::Next::Reject => {
-            return Ok(refuse(revision, error.to_string()));
-        }
-        Err(error) => return Err(error),
-    };
-    let candidate = Candidate { revision: Some(revision), prefix, tree: &tree, files: &files };
-    let report = validate(&candidate, base.map(Validated::candidate).as_ref(), scope);
+    let report = material.judge(base.map(|base| &base.material), scope);
     if report.has_errors() {
-        return Ok(refuse(revision, shown(&report, &files)));
+        return Ok(refuse(revision, shown(&report, &material.files)));
     }
     for warning in report.diagnostics() {
         tracing::warn!(%revision, "{}: {}", warning.path, warning.message);
     }
     let previous = base.map(Validated::snapshot);
-    Ok(Judged::Valid(Arc::new(Validated::assemble(commit, tree, files, prefix, previous, readers))))
+    Ok(Judged::Valid(Arc::new(Validated::assemble(
+        material, previous, readers,
+    ))))
 }
 
 /// How a head relates to the last settled revision.
 ///
 /// # Errors
 /// When the mirror cannot be read.
-pub fn ancestry(mirror: &Mirror, settled: Option<&Revision>, head: &Revision) -> Result<Ancestry, SourceError> {
+pub fn ancestry(
+    mirror: &Mirror,
+    settled: Option<&Revision>,
+    head: &Revision,
+) -> Result<Ancestry, SourceError> {
     match settled {
         None => Ok(Ancestry::First),
         Some(settled) if settled == head => Ok(Ancestry::Descends),
@@ -252,14 +236,11 @@ pub fn ancestry(mirror: &Mirror, settled: Option<&Revision>, head: &Revision) ->
     }
 }
 
-/// The limits that bound what is read at all: the policy's own, within which validation judges the rest.
-fn limits(policy: Option<&[u8]>) -> Limits {
-    let limits = policy.map(|policy| Policy::read(policy).0.limits).unwrap_or_default();
-    Limits { file_bytes: limits.file_bytes, files: limits.files, total_bytes: limits.total_bytes }
-}
-
 fn refuse(revision: &Revision, reason: String) -> Judged {
-    Judged::Refused(Refused { revision: revision.clone(), reason })
+    Judged::Refused(Refused {
+        revision: revision.clone(),
+        reason,
+    })
 }
 
 /// A report as it goes into a log, a status or an event: the same words as `lockstep validate` prints.

@@ -113,7 +113,13 @@ impl Worker {
             .name("source".to_owned())
             .spawn(move || thread.run(&inbox))
             .map_err(WorkerError::Thread)?;
-        Ok((Self { requests, thread: Some(handle) }, blobs))
+        Ok((
+            Self {
+                requests,
+                thread: Some(handle),
+            },
+            blobs,
+        ))
     }
 
     /// Asks something of the thread.
@@ -196,7 +202,9 @@ impl Thread {
                 self.schedule.succeeded()
             }
             Err(error) => {
-                let _ = self.seen.send(Seen::Failed { reason: error.to_string() });
+                let _ = self.seen.send(Seen::Failed {
+                    reason: error.to_string(),
+                });
                 self.schedule.failed()
             }
         }
@@ -252,7 +260,10 @@ impl Thread {
                 tracing::warn!(%error, "a revision cannot be unpinned");
             }
         }
-        for new in wanted.iter().filter(|new| !pinned.contains(new) && self.mirror.has(new)) {
+        for new in wanted
+            .iter()
+            .filter(|new| !pinned.contains(new) && self.mirror.has(new))
+        {
             if let Err(error) = self.mirror.pin(new) {
                 tracing::warn!(%error, "a revision cannot be pinned");
             }

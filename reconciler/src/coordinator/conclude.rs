@@ -42,24 +42,31 @@ impl Coordinator {
             Outcome::RolledBack { .. } | Outcome::Superseded => OutcomeKind::RolledBack,
             Outcome::Aborted { .. } | Outcome::Rejected { .. } | Outcome::Deposed => OutcomeKind::Aborted,
         };
-        self.volume.ask(Job::RecordOutcome(Box::new(lockstep_volume::Outcome {
-            version: JOURNAL_VERSION,
-            rollout: active.rollout.id.clone(),
-            term: lockstep_volume::Term(self.term),
-            kind,
-            ended: Timestamp::now(),
-            detail: serde_json::to_value(outcome).unwrap_or_default(),
-        })));
+        self.volume
+            .ask(Job::RecordOutcome(Box::new(lockstep_volume::Outcome {
+                version: JOURNAL_VERSION,
+                rollout: active.rollout.id.clone(),
+                term: lockstep_volume::Term(self.term),
+                kind,
+                ended: Timestamp::now(),
+                detail: serde_json::to_value(outcome).unwrap_or_default(),
+            })));
     }
 
     /// Takes in the outcome of the rollout: flushed before anything is told.
     pub(super) fn conclude(&mut self) {
         let Some(active) = &mut self.active else { return };
-        let Some(outcome) = active.rollout.outcome().cloned() else { return };
+        let Some(outcome) = active.rollout.outcome().cloned() else {
+            return;
+        };
         let rollout = active.rollout.clone();
         let staged = active.staged.take();
-        let (candidate, release_to, began, seen) =
-            (active.candidate.clone(), active.release_to.clone(), active.began, active.seen);
+        let (candidate, release_to, began, seen) = (
+            active.candidate.clone(),
+            active.release_to.clone(),
+            active.began,
+            active.seen,
+        );
         if let Some(staged) = staged
             && outcome != Outcome::Deposed
         {
@@ -81,7 +88,11 @@ impl Coordinator {
                         switch: rollout.to.switch,
                         published: rollout.to.revision.clone(),
                     };
-                    self.went_live(LiveRelease { live, release, validated: candidate });
+                    self.went_live(LiveRelease {
+                        live,
+                        release,
+                        validated: candidate,
+                    });
                 }
                 self.aborted = None;
                 self.alarms.remove("drift");
@@ -99,8 +110,12 @@ impl Coordinator {
             },
             Outcome::Aborted { reason } => {
                 let now = self.clock.now();
-                self.aborted =
-                    Some(Aborted::once_more(self.aborted.as_ref(), &rollout.to.revision, reason.clone(), now));
+                self.aborted = Some(Aborted::once_more(
+                    self.aborted.as_ref(),
+                    &rollout.to.revision,
+                    reason.clone(),
+                    now,
+                ));
             }
             Outcome::Rejected { failures } => {
                 let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
@@ -126,7 +141,9 @@ impl Coordinator {
         let reads = live.validated.reads().clone();
         let noted = self.store.change(|ledger| ledger.note_settled(tree, &reads));
         self.remember(noted);
-        self.base.send_replace(Base { settled: Some(Arc::clone(&live.validated)) });
+        self.base.send_replace(Base {
+            settled: Some(Arc::clone(&live.validated)),
+        });
         self.live = Some(live);
     }
 
@@ -135,7 +152,10 @@ impl Coordinator {
         let Some(live) = self.live.clone() else { return };
         let revision = candidate.revision().clone();
         let live = LiveRelease {
-            live: Live { revision: revision.clone(), ..live.live },
+            live: Live {
+                revision: revision.clone(),
+                ..live.live
+            },
             release: live.release,
             validated: candidate,
         };
@@ -154,14 +174,18 @@ impl Coordinator {
 
     /// Retention in the background: what instances still report is kept.
     pub(super) fn tidy(&mut self) {
-        let reported: BTreeSet<Digest> =
-            self.instances.values().filter_map(|instance| instance.statement.as_ref()?.digest).collect();
+        let reported: BTreeSet<Digest> = self
+            .instances
+            .values()
+            .filter_map(|instance| instance.statement.as_ref()?.digest)
+            .collect();
         let live = self.live.as_ref().map(|live| live.live.digest);
         let head = self.head.as_ref().and_then(|head| match &head.judged {
             crate::candidate::Judged::Valid(validated) => Some(validated.digest()),
             crate::candidate::Judged::Refused(_) => None,
         });
-        self.reads.keep(|digest| reported.contains(digest) || live == Some(*digest) || head == Some(*digest));
+        self.reads
+            .keep(|digest| reported.contains(digest) || live == Some(*digest) || head == Some(*digest));
         self.volume.ask(Job::Tidy(reported));
     }
 
@@ -194,7 +218,11 @@ impl Coordinator {
         }
         let rolling = status.rollout.is_some();
         for service in status.services.iter().filter(|_| !rolling) {
-            for instance in service.instances.iter().filter(|i| i.state == InstanceState::Diverged) {
+            for instance in service
+                .instances
+                .iter()
+                .filter(|i| i.state == InstanceState::Diverged)
+            {
                 let known = before.is_some_and(|before| {
                     before.rollout.is_none()
                         && before
@@ -231,9 +259,11 @@ pub(super) fn make_commit(
                 (Some(text), _) => mirror.resolve(text).map_err(|error| error.to_string())?,
                 (None, Some(revision)) => revision.clone(),
                 (None, None) => {
-                    return Err("nothing settled before that differs from what is live: there is no way back; \
+                    return Err(
+                        "nothing settled before that differs from what is live: there is no way back; \
                                 name a revision by --to"
-                        .to_owned());
+                            .to_owned(),
+                    );
                 }
             };
             mirror.commit_rollback(&target, message.as_deref())
@@ -243,6 +273,9 @@ pub(super) fn make_commit(
             .map_err(Into::into)
             .and_then(|revision| mirror.commit_revert(&revision, message.as_deref())),
     };
-    made.map(|commit| Committed { revision: commit.revision, subject: commit.subject })
-        .map_err(|error| error.to_string())
+    made.map(|commit| Committed {
+        revision: commit.revision,
+        subject: commit.subject,
+    })
+    .map_err(|error| error.to_string())
 }

@@ -27,16 +27,24 @@ impl Coordinator {
                 if let Judged::Valid(validated) = &judged {
                     self.reads.insert(validated.digest(), validated.reads().clone());
                 }
-                let same = self.head.as_ref().is_some_and(|head| match (&head.judged, &judged) {
-                    (Judged::Valid(one), Judged::Valid(other)) => one.revision() == other.revision(),
-                    (Judged::Refused(one), Judged::Refused(other)) => one.revision == other.revision,
-                    (Judged::Valid(_), Judged::Refused(_)) | (Judged::Refused(_), Judged::Valid(_)) => false,
-                });
+                let same =
+                    self.head
+                        .as_ref()
+                        .is_some_and(|head| match (&head.judged, &judged) {
+                            (Judged::Valid(one), Judged::Valid(other)) => one.revision() == other.revision(),
+                            (Judged::Refused(one), Judged::Refused(other)) => one.revision == other.revision,
+                            (Judged::Valid(_), Judged::Refused(_))
+                            | (Judged::Refused(_), Judged::Valid(_)) => false,
+                        });
                 let seen = match &self.head {
                     Some(head) if same => head.seen,
                     Some(_) | None => at,
                 };
-                self.head = Some(Head { judged, ancestry, seen });
+                self.head = Some(Head {
+                    judged,
+                    ancestry,
+                    seen,
+                });
                 self.consider();
             }
             Seen::TakenUp(validated) => return self.taken_up(validated),
@@ -44,13 +52,20 @@ impl Coordinator {
             Seen::Failed { reason } => {
                 if self.source_view.error.as_ref() != Some(&reason) {
                     tracing::error!(%reason, "the source does not answer");
-                    self.events.append([Record { message: reason.clone(), ..Record::new("SourceFailed") }]);
+                    self.events.append([Record {
+                        message: reason.clone(),
+                        ..Record::new("SourceFailed")
+                    }]);
                 }
                 self.source_view.error = Some(reason);
             }
         }
         let synced = Synced {
-            head: self.head.as_ref().filter(|_| self.source_view.error.is_none()).map(|head| head.revision().clone()),
+            head: self
+                .head
+                .as_ref()
+                .filter(|_| self.source_view.error.is_none())
+                .map(|head| head.revision().clone()),
             error: self.source_view.error.clone(),
         };
         self.answer_syncs(&synced);
@@ -69,7 +84,10 @@ impl Coordinator {
             return;
         }
         let now = self.clock.now();
-        if self.observed_at.is_some_and(|at| now < at && !self.all_observed()) {
+        if self
+            .observed_at
+            .is_some_and(|at| now < at && !self.all_observed())
+        {
             return;
         }
         self.pay_owed_reloads();
@@ -95,7 +113,9 @@ impl Coordinator {
         let Some(head) = &self.head else { return };
         let revision = head.revision().clone();
         let Judged::Valid(validated) = &head.judged else {
-            let Judged::Refused(refused) = &head.judged else { return };
+            let Judged::Refused(refused) = &head.judged else {
+                return;
+            };
             let reason = refused.reason.clone();
             return self.reject(&revision, reason);
         };
@@ -128,20 +148,27 @@ impl Coordinator {
         }
     }
 
+    /// A candidate that does not pass its validation. Nothing of that is remembered across a restart: it is
+    /// judged anew then, by whatever the settings and this program say by that time.
     fn reject(&mut self, revision: &lockstep_protocol::Revision, reason: String) {
-        if self.store.ledger().rejection_of(revision).is_none() {
+        let verdict = Verdict::Final {
+            state: CandidateState::Rejected,
+            reason: reason.clone(),
+        };
+        let known = self
+            .verdict
+            .as_ref()
+            .is_some_and(|(of, known)| of == revision && *known == verdict);
+        if !known {
             tracing::error!(%revision, "rejected:\n{reason}");
-            let noted = self.store.change(|ledger| ledger.note_rejected(revision, reason.clone(), Timestamp::now()));
-            self.remember(noted);
             self.events.append([Record {
                 revision: Some(revision.clone()),
-                message: reason.clone(),
+                message: reason,
                 ..Record::new("Rejected")
             }]);
             self.metrics.rollout_ended("Rejected", std::time::Duration::ZERO);
         }
-        self.verdict =
-            Some((revision.clone(), Verdict::Final { state: CandidateState::Rejected, reason }));
+        self.verdict = Some((revision.clone(), verdict));
     }
 
     fn begin(&mut self, candidate: Candidate, seen: Instant) {
@@ -187,8 +214,15 @@ impl Coordinator {
         let id = RolloutId(format!("{}-{}", self.term, there));
         // The number of the way back is used only if there is a way back; the next rollout may have it else.
         self.highest_switch = there;
-        let to = Side { switch: there, revision, digest: candidate.digest() };
-        let limits = Limits { pause: self.settings.rollout.pause_limit, bake: self.settings.rollout.bake };
+        let to = Side {
+            switch: there,
+            revision,
+            digest: candidate.digest(),
+        };
+        let limits = Limits {
+            pause: self.settings.rollout.pause_limit,
+            bake: self.settings.rollout.bake,
+        };
         let members = self.members(effects, kind == Kind::First);
         let rollout = rollout::Rollout::new(id, kind, (from, to, there.next()), limits, members);
         let (rollout, commands) = rollout::start(rollout);

@@ -50,7 +50,11 @@ impl Watch {
                 None
             }
         };
-        Self { doorbell, due: clock.now(), _watcher: watcher }
+        Self {
+            doorbell,
+            due: clock.now(),
+            _watcher: watcher,
+        }
     }
 
     pub(super) async fn rung(&self) {
@@ -85,17 +89,33 @@ impl Coordinator {
             return;
         }
         // What is not ours is left alone; whatever else differs is healed.
-        let ours: Vec<_> = drifts.iter().filter(|drift| !matches!(drift, Drift::Foreign { .. })).collect();
+        let ours: Vec<_> = drifts
+            .iter()
+            .filter(|drift| !matches!(drift, Drift::Foreign { .. }))
+            .collect();
         if ours.is_empty() {
             return;
         }
         let found: Vec<_> = ours.iter().map(|drift| phrase(drift)).collect();
-        let message = format!("the volume was changed by somebody else and is healed: {}", found.join("; "));
+        let message = format!(
+            "the volume was changed by somebody else and is healed: {}",
+            found.join("; ")
+        );
         tracing::error!("{message}");
-        self.events.append([Record { message: message.clone(), ..Record::new("Drift") }]);
+        self.events.append([Record {
+            message: message.clone(),
+            ..Record::new("Drift")
+        }]);
         self.alarms.insert("drift", message);
-        let effects = self.readers.iter().filter(|reader| ours.iter().any(|drift| concerns(drift, reader)));
-        self.healing = Some(effects.map(|reader| (reader.name.clone(), effect(reader))).collect());
+        let effects = self
+            .readers
+            .iter()
+            .filter(|reader| ours.iter().any(|drift| concerns(drift, reader)));
+        self.healing = Some(
+            effects
+                .map(|reader| (reader.name.clone(), effect(reader)))
+                .collect(),
+        );
     }
 
     /// Begins to heal, if there is something to heal.
@@ -103,7 +123,9 @@ impl Coordinator {
         if self.active.is_some() {
             return false;
         }
-        let (Some(effects), Some(live)) = (self.healing.take(), self.live.clone()) else { return false };
+        let (Some(effects), Some(live)) = (self.healing.take(), self.live.clone()) else {
+            return false;
+        };
         let effects: BTreeMap<ServiceName, Effect> = effects;
         self.roll(live.validated, Kind::Healing, &effects, Instant::now());
         true
@@ -133,19 +155,26 @@ fn concerns(drift: &Drift, reader: &Reader) -> bool {
 
 fn phrase(drift: &Drift) -> String {
     let target = |found: &Option<std::path::PathBuf>| {
-        found.as_ref().map_or_else(|| "is gone or no link".to_owned(), |to| format!("points to {}", to.display()))
+        found.as_ref().map_or_else(
+            || "is gone or no link".to_owned(),
+            |to| format!("points to {}", to.display()),
+        )
     };
     match drift {
         Drift::Current { found } => format!("`current` {}", target(found)),
         Drift::Switch { found } => format!("the link of the live switch {}", target(found)),
         Drift::Link { entry, found } => format!("the link {entry} {}", target(found)),
         Drift::Foreign { entry } => format!("{entry} is not Lockstep's"),
-        Drift::File { path, change } => format!("{} is {}", path.display(), match change {
-            lockstep_volume::FileChange::Modified => "modified",
-            lockstep_volume::FileChange::Missing => "missing",
-            lockstep_volume::FileChange::Extra => "not part of the release",
-            lockstep_volume::FileChange::Mode => "under other permissions",
-        }),
+        Drift::File { path, change } => format!(
+            "{} is {}",
+            path.display(),
+            match change {
+                lockstep_volume::FileChange::Modified => "modified",
+                lockstep_volume::FileChange::Missing => "missing",
+                lockstep_volume::FileChange::Extra => "not part of the release",
+                lockstep_volume::FileChange::Mode => "under other permissions",
+            }
+        ),
         Drift::Contents { release } => format!("the release {release} does not hold what its document says"),
     }
 }

@@ -26,7 +26,10 @@ impl Coordinator {
                 self.pids.insert(member, pid);
             }
             Report::Restarted(service) => {
-                self.instances.entry(MemberId::only(&service)).or_default().restarts += 1;
+                self.instances
+                    .entry(MemberId::only(&service))
+                    .or_default()
+                    .restarts += 1;
             }
             Report::Event(event) => {
                 self.note(&event);
@@ -37,7 +40,11 @@ impl Coordinator {
                 }
             }
             Report::Stopped(result) => {
-                if self.active.as_ref().is_some_and(|active| active.rollout.from.is_none()) {
+                if self
+                    .active
+                    .as_ref()
+                    .is_some_and(|active| active.rollout.from.is_none())
+                {
                     match result {
                         Ok(()) => self.volume.ask(Job::Withdraw),
                         Err(reason) => self.event(Event::WithdrawFailed { reason }),
@@ -59,9 +66,16 @@ impl Coordinator {
         match event {
             Event::Started { member, instance } => {
                 let pid = self.pids.get(member).copied().unwrap_or_default();
-                self.instances.entry(member.clone()).or_default().note_started(instance.clone(), pid, now);
+                self.instances
+                    .entry(member.clone())
+                    .or_default()
+                    .note_started(instance.clone(), pid, now);
             }
-            Event::Ended { member, instance, how } => {
+            Event::Ended {
+                member,
+                instance,
+                how,
+            } => {
                 let known = self.instances.entry(member.clone()).or_default();
                 known.note_ended(instance, how.clone());
                 if self.active.is_none() {
@@ -108,7 +122,9 @@ impl Coordinator {
         let state = state_of(&active.rollout);
         // Between the first pause and the last unpause nothing is written.
         active.quiet = match active.rollout.phase {
-            Phase::Pausing | Phase::Publishing { paused: true } | Phase::Unpausing { unpausing: true, .. } => true,
+            Phase::Pausing
+            | Phase::Publishing { paused: true }
+            | Phase::Unpausing { unpausing: true, .. } => true,
             Phase::Preparing(_)
             | Phase::Recording
             | Phase::Publishing { paused: false }
@@ -142,7 +158,11 @@ impl Coordinator {
             let waiting = std::mem::take(&mut active.waiting);
             self.events.append(waiting);
         }
-        if self.active.as_ref().is_some_and(|active| active.rollout.outcome().is_some()) {
+        if self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.rollout.outcome().is_some())
+        {
             self.active = None;
         }
     }
@@ -157,11 +177,16 @@ impl Coordinator {
                         rollout::Kind::Healing => active.release_to.clone(),
                         rollout::Kind::Change | rollout::Kind::First => active.release_from.clone(),
                     }?;
-                    Some(Job::StageKept { release, number: active.rollout.back })
+                    Some(Job::StageKept {
+                        release,
+                        number: active.rollout.back,
+                    })
                 });
                 match job {
                     Some(job) => self.volume.ask(job),
-                    None => self.event(Event::BuildFailed { reason: "there is no release to go back to".into() }),
+                    None => self.event(Event::BuildFailed {
+                        reason: "there is no release to go back to".into(),
+                    }),
                 }
             }
             Command::Examine(members) => {
@@ -176,7 +201,11 @@ impl Coordinator {
             Command::Pause(members) => {
                 let limit = self.settings.rollout.pause_limit;
                 // Whoever confirms late leaves no time to switch and unpause within the limit.
-                let order = Order::Pause { targets: self.targets(&members), within: limit / 2, limit };
+                let order = Order::Pause {
+                    targets: self.targets(&members),
+                    within: limit / 2,
+                    limit,
+                };
                 self.order(order);
             }
             Command::Switch(_) => self.switch(),
@@ -189,12 +218,8 @@ impl Coordinator {
                 self.order(Order::Tell(targets));
             }
             Command::Flush => {
-                match self.active.as_ref().and_then(|active| active.switched.clone()) {
-                    Some(switched) => self.volume.ask(Job::Complete(switched)),
-                    // Taken up after a crash: the switch was made by another process, and flushing the
-                    // directory again is part of the outcome's own write.
-                    None => self.event(Event::Flushed),
-                }
+                let switched = self.active.as_ref().and_then(|active| active.switched.clone());
+                self.volume.ask(Job::Complete(switched));
             }
             Command::Restart(members) => {
                 let services = names(&members);
@@ -222,17 +247,25 @@ impl Coordinator {
 
     /// The instances that are meant now, with the signals their services are told by.
     fn targets(&self, members: &[MemberId]) -> Vec<Target> {
-        let Some(active) = &self.active else { return Vec::new() };
+        let Some(active) = &self.active else {
+            return Vec::new();
+        };
         members
             .iter()
             .filter_map(|id| {
                 let member = active.rollout.members.get(id)?;
-                let Life::Alive(instance) = &member.life else { return None };
+                let Life::Alive(instance) = &member.life else {
+                    return None;
+                };
                 let signal = match &member.reload {
                     Reload::Signal(signal) => Some(signal.clone()),
                     Reload::Watch | Reload::Restart => None,
                 };
-                Some(Target { member: id.clone(), instance: instance.clone(), signal })
+                Some(Target {
+                    member: id.clone(),
+                    instance: instance.clone(),
+                    signal,
+                })
             })
             .collect()
     }
@@ -240,7 +273,9 @@ impl Coordinator {
     fn build(&mut self) {
         let Some(active) = &self.active else { return };
         let Some(candidate) = &active.candidate else {
-            return self.event(Event::BuildFailed { reason: "the candidate is not at hand any more".into() });
+            return self.event(Event::BuildFailed {
+                reason: "the candidate is not at hand any more".into(),
+            });
         };
         let commit = candidate.commit();
         let document = Release {
@@ -260,10 +295,21 @@ impl Coordinator {
 
     fn check(&mut self, name: &ServiceName) {
         let directory = self.active.as_ref().and_then(|active| active.release_to.clone());
-        let (Some(service), Some(release)) = (self.settings.service(name), directory) else { return };
-        let candidate = self.settings.volume.path.join(".lockstep/releases").join(release.as_str());
+        let (Some(service), Some(release)) = (self.settings.service(name), directory) else {
+            return;
+        };
+        let candidate = self
+            .settings
+            .volume
+            .path
+            .join(".lockstep/releases")
+            .join(release.as_str());
         let candidate = candidate.to_string_lossy();
-        let command = service.check.iter().flatten().map(|word| word.replace("{candidate}", &candidate));
+        let command = service
+            .check
+            .iter()
+            .flatten()
+            .map(|word| word.replace("{candidate}", &candidate));
         let order = Order::Check {
             service: name.clone(),
             command: command.collect(),
@@ -297,17 +343,26 @@ impl Coordinator {
             })
         };
         let Some(to) = side(&rollout.to, &active.release_to) else {
-            return self.event(Event::IntentFailed { reason: "the release was not built".to_owned() });
+            return self.event(Event::IntentFailed {
+                reason: "the release was not built".to_owned(),
+            });
         };
         let detail = match serde_json::to_value(rollout) {
             Ok(detail) => detail,
-            Err(error) => return self.event(Event::IntentFailed { reason: error.to_string() }),
+            Err(error) => {
+                return self.event(Event::IntentFailed {
+                    reason: error.to_string(),
+                });
+            }
         };
         let intent = Intent {
             version: JOURNAL_VERSION,
             rollout: rollout.id.clone(),
             term: lockstep_volume::Term(self.term),
-            from: rollout.from.as_ref().and_then(|from| side(from, &active.release_from)),
+            from: rollout
+                .from
+                .as_ref()
+                .and_then(|from| side(from, &active.release_from)),
             to,
             back: rollout.back,
             services: rollout.members.keys().map(|id| id.service.to_string()).collect(),
@@ -321,7 +376,9 @@ impl Coordinator {
     fn switch(&mut self) {
         let Some(active) = &mut self.active else { return };
         let Some(staged) = active.staged.take() else {
-            return self.event(Event::SwitchFailed { reason: "no switch is staged".to_owned() });
+            return self.event(Event::SwitchFailed {
+                reason: "no switch is staged".to_owned(),
+            });
         };
         let number = staged.number();
         match staged.commit() {
@@ -347,13 +404,17 @@ impl Coordinator {
     pub(super) fn volume_did(&mut self, done: Done) {
         match done {
             Done::Built(Ok((prepared, staged))) => {
-                let Some(active) = &mut self.active else { return self.volume.ask(Job::Abandon(staged)) };
+                let Some(active) = &mut self.active else {
+                    return self.volume.ask(Job::Abandon(staged));
+                };
                 active.release_to = Some(prepared.name().clone());
                 active.staged = Some(staged);
                 self.event(Event::Built);
             }
             Done::StagedKept(Ok(staged)) => {
-                let Some(active) = &mut self.active else { return self.volume.ask(Job::Abandon(staged)) };
+                let Some(active) = &mut self.active else {
+                    return self.volume.ask(Job::Abandon(staged));
+                };
                 active.staged = Some(staged);
                 self.event(Event::Built);
             }
@@ -469,7 +530,11 @@ impl Coordinator {
         let mut targets = Vec::new();
         for service in &self.settings.services {
             let id = MemberId::only(&service.name);
-            let Some(instance) = self.instances.get_mut(&id).filter(|instance| instance.owed_reload) else {
+            let Some(instance) = self
+                .instances
+                .get_mut(&id)
+                .filter(|instance| instance.owed_reload)
+            else {
                 continue;
             };
             let state = instance.state(&service.name, &service.verify, live.as_ref(), &self.reads, now);
@@ -477,7 +542,11 @@ impl Coordinator {
                 (state.participates(), &instance.alive, &service.reload)
             {
                 let (instance_token, signal) = (alive.instance.clone(), Some(signal.clone()));
-                targets.push(Target { member: id, instance: instance_token, signal });
+                targets.push(Target {
+                    member: id,
+                    instance: instance_token,
+                    signal,
+                });
                 instance.owed_reload = false;
             }
         }

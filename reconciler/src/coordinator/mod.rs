@@ -187,12 +187,17 @@ impl Coordinator {
     fn next_wake(&self) -> tokio::time::Instant {
         let now = self.clock.now();
         let rollout = self.active.as_ref().and_then(|active| active.rollout.deadline());
-        let aborted = self.aborted.as_ref().map(|aborted| aborted.again_at).filter(|at| *at > now);
+        let aborted = self
+            .aborted
+            .as_ref()
+            .map(|aborted| aborted.again_at)
+            .filter(|at| *at > now);
         let observed = self.observed_at.filter(|at| *at > now);
-        let instances = self
-            .services
-            .iter()
-            .filter_map(|(name, verify)| self.instances.get(&MemberId::only(name))?.next_moment(verify, now));
+        let instances = self.services.iter().filter_map(|(name, verify)| {
+            self.instances
+                .get(&MemberId::only(name))?
+                .next_moment(verify, now)
+        });
         let time = Timestamp::now();
         let ledger = self.store.ledger();
         let by_time = ledger
@@ -223,7 +228,10 @@ impl Coordinator {
         let alarms: Vec<_> = self.alarms.values().cloned().collect();
         status(&StatusFacts {
             live: self.live.as_ref().map(|live| &live.live),
-            candidate: self.verdict.as_ref().map(|(revision, verdict)| (revision, verdict)),
+            candidate: self
+                .verdict
+                .as_ref()
+                .map(|(revision, verdict)| (revision, verdict)),
             rollout: self.active.as_ref().map(|active| &active.rollout),
             services: &self.services,
             instances: &self.instances,
@@ -258,7 +266,11 @@ fn same(one: &StatusView, other: &StatusView) -> bool {
     let still = |status: &StatusView| {
         let mut status = status.clone();
         status.source.last_success = None;
-        for instance in status.services.iter_mut().flat_map(|service| &mut service.instances) {
+        for instance in status
+            .services
+            .iter_mut()
+            .flat_map(|service| &mut service.instances)
+        {
             instance.uptime = None;
         }
         if let Some(held) = &mut status.held {

@@ -127,7 +127,9 @@ impl Coordinator {
                 self.source.ask(SourceRequest::Judge(text, sender));
                 let (live, readers) = (self.live.clone(), Arc::clone(&self.readers));
                 self.aside.spawn(async move {
-                    let judged = receiver.await.unwrap_or_else(|_| Err("the reconciler is ending".to_owned()));
+                    let judged = receiver
+                        .await
+                        .unwrap_or_else(|_| Err("the reconciler is ending".to_owned()));
                     drop(answer.send(judged.map(|judged| view(live.as_ref(), &judged, &readers))));
                 });
             }
@@ -150,11 +152,21 @@ impl Coordinator {
                 drop(answer.send(forgotten.map_err(|error| error.to_string())));
             }
             Request::Suspend(suspension, answer) => {
-                let kind = if suspension.is_some() { "Suspended" } else { "Resumed" };
-                let message = suspension.as_ref().map(|suspension| suspension.reason.clone()).unwrap_or_default();
+                let kind = if suspension.is_some() {
+                    "Suspended"
+                } else {
+                    "Resumed"
+                };
+                let message = suspension
+                    .as_ref()
+                    .map(|suspension| suspension.reason.clone())
+                    .unwrap_or_default();
                 let changed = self.store.change(|ledger| ledger.suspended = suspension);
                 if changed.is_ok() {
-                    self.events.append([Event { message, ..Event::new(kind) }]);
+                    self.events.append([Event {
+                        message,
+                        ..Event::new(kind)
+                    }]);
                 }
                 drop(answer.send(changed.map_err(|error| error.to_string())));
             }
@@ -177,7 +189,11 @@ impl Coordinator {
         let live_digest = self.live.as_ref().map(|live| live.live.digest);
         // The live tree if the head is not live, else the newest settled one that differs.
         let default = if head_is_live {
-            ledger.settled.iter().rev().find(|tree| Some(tree.digest) != live_digest)
+            ledger
+                .settled
+                .iter()
+                .rev()
+                .find(|tree| Some(tree.digest) != live_digest)
         } else {
             ledger.settled.last()
         };
@@ -198,11 +214,17 @@ impl Coordinator {
 
 fn view(live: Option<&super::LiveRelease>, judged: &Judged, readers: &[Reader]) -> PlanView {
     match judged {
-        Judged::Refused(refused) => PlanView { plan: None, refused: Some(refused.reason.clone()) },
+        Judged::Refused(refused) => PlanView {
+            plan: None,
+            refused: Some(refused.reason.clone()),
+        },
         Judged::Valid(validated) => {
             let live = live.map(|live| live.validated.snapshot());
             let plan = lockstep_core::plan::plan(live, validated.snapshot(), &Reader::plan_inputs(readers));
-            PlanView { plan: Some(plan), refused: None }
+            PlanView {
+                plan: Some(plan),
+                refused: None,
+            }
         }
     }
 }
@@ -210,5 +232,9 @@ fn view(live: Option<&super::LiveRelease>, judged: &Judged, readers: &[Reader]) 
 /// A suspension that begins now.
 #[must_use]
 pub fn suspension(reason: String, until: Option<Timestamp>) -> Suspension {
-    Suspension { reason, until, since: Timestamp::now() }
+    Suspension {
+        reason,
+        until,
+        since: Timestamp::now(),
+    }
 }

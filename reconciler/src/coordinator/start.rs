@@ -20,7 +20,9 @@ use lockstep_core::rollout::{self, Event, MemberId};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Definition, Supervised};
 use lockstep_protocol::{InstanceToken, SwitchNumber, env};
-use lockstep_volume::{Current, FenceError, Found, Intent, OpenError, OpenOptions, OutcomeKind, Side, Term, Volume};
+use lockstep_volume::{
+    Current, FenceError, Found, Intent, OpenError, OpenOptions, OutcomeKind, Side, Term, Volume,
+};
 use tokio::sync::{mpsc, watch};
 
 use super::volume::VolumeThread;
@@ -48,7 +50,9 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The state folder cannot be used.
-    #[error("the state folder {path} cannot be used: {source}; set [state] path to a folder this user may write")]
+    #[error(
+        "the state folder {path} cannot be used: {source}; set [state] path to a folder this user may write"
+    )]
     State {
         /// The folder.
         path: PathBuf,
@@ -108,10 +112,15 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     let settings = Arc::new(settings);
     let clock = Clock::start();
     let state = &settings.state;
-    std::fs::create_dir_all(state)
-        .map_err(|source| StartError::State { path: state.clone(), source })?;
+    std::fs::create_dir_all(state).map_err(|source| StartError::State {
+        path: state.clone(),
+        source,
+    })?;
     let store = LedgerStore::open(state)?;
-    let events = EventLog::open(state).map_err(|source| StartError::State { path: state.clone(), source })?;
+    let events = EventLog::open(state).map_err(|source| StartError::State {
+        path: state.clone(),
+        source,
+    })?;
     let folders = Folders::open(state)?;
     let program = std::env::current_exe().map_err(StartError::System)?;
 
@@ -135,7 +144,11 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         state: state.clone(),
         program,
         term: unfenced.highest_term().next().0,
-        definitions: settings.services.iter().map(|service| definition(service, &settings, &folders)).collect(),
+        definitions: settings
+            .services
+            .iter()
+            .map(|service| definition(service, &settings, &folders))
+            .collect(),
         folders,
         probes: settings
             .services
@@ -149,7 +162,9 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
 
     let readers = Reader::all(&settings);
     let mut taken = take_up(&mut volume, found, &settings, &readers)?;
-    let base = Base { settled: taken.live.as_ref().map(|live| Arc::clone(&live.validated)) };
+    let base = Base {
+        settled: taken.live.as_ref().map(|live| Arc::clone(&live.validated)),
+    };
     let (base, base_of_worker) = watch::channel(base);
     let (seen_by, seen) = mpsc::unbounded_channel();
     let (source, blobs) = Worker::start(
@@ -162,7 +177,10 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     )?;
     let revisions = [
         taken.live.as_ref().map(|live| live.live.published.clone()),
-        taken.recovering.as_ref().map(|recovering| recovering.intent.to.revision.clone()),
+        taken
+            .recovering
+            .as_ref()
+            .map(|recovering| recovering.intent.to.revision.clone()),
     ];
     for revision in revisions.into_iter().flatten() {
         source.ask(worker::Request::TakeUp(revision));
@@ -189,14 +207,21 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     let web = crate::web::start(&settings, handle, options.take_over).await?;
     // Signals are caught from here on: before, an end by a signal is the system's own.
     let signals = crate::cli::Signals::catch().map_err(StartError::System)?;
-    events.append([Record { message: format!("term {term}"), ..Record::new("Started") }]);
+    events.append([Record {
+        message: format!("term {term}"),
+        ..Record::new("Started")
+    }]);
 
     let mut reads = lockstep_core::instances::ReadsTable::default();
     for validated in taken.all() {
         reads.insert(validated.digest(), validated.reads().clone());
     }
     let mut coordinator = Coordinator {
-        services: settings.services.iter().map(|service| (service.name.clone(), service.verify)).collect(),
+        services: settings
+            .services
+            .iter()
+            .map(|service| (service.name.clone(), service.verify))
+            .collect(),
         settings,
         readers,
         clock,
@@ -260,7 +285,10 @@ struct Taken {
 impl Taken {
     fn all(&self) -> impl Iterator<Item = &Arc<Validated>> {
         let live = self.live.as_ref().map(|live| &live.validated);
-        let candidate = self.recovering.as_ref().and_then(|recovering| recovering.candidate.as_ref());
+        let candidate = self
+            .recovering
+            .as_ref()
+            .and_then(|recovering| recovering.candidate.as_ref());
         live.into_iter().chain(candidate)
     }
 }
@@ -271,14 +299,22 @@ fn take_up(
     settings: &Settings,
     readers: &[Reader],
 ) -> Result<Taken, StartError> {
-    let mut taken =
-        Taken { live: None, recovering: None, settled: None, alarms: BTreeMap::new(), healing: None };
+    let mut taken = Taken {
+        live: None,
+        recovering: None,
+        settled: None,
+        alarms: BTreeMap::new(),
+        healing: None,
+    };
     let current = match &found.current {
         Current::Live { switch, .. } | Current::Dangling { switch, .. } => Some(*switch),
         Current::None | Current::Foreign { .. } => None,
     };
     let journal = found.journal;
-    let open = journal.as_ref().filter(|record| record.outcome().is_none()).and_then(|record| record.intent().cloned());
+    let open = journal
+        .as_ref()
+        .filter(|record| record.outcome().is_none())
+        .and_then(|record| record.intent().cloned());
     if let Some(record) = &journal
         && let (Some(intent), Some(outcome)) = (record.intent(), record.outcome())
         && outcome.kind == OutcomeKind::Settled
@@ -294,21 +330,37 @@ fn take_up(
             taken.live = read_side(volume, from, settings, readers)?;
         }
         let candidate = read_side(volume, &intent.to, settings, readers)?.map(|side| side.validated);
-        taken.recovering = Some(Recovering { intent, current, candidate });
+        taken.recovering = Some(Recovering {
+            intent,
+            current,
+            candidate,
+        });
         return Ok(taken);
     }
     match found.current {
         Current::None => {}
-        Current::Live { switch, release, document, .. } => {
-            let side =
-                Side { switch, revision: document.revision, digest: document.digest, release };
+        Current::Live {
+            switch,
+            release,
+            document,
+            ..
+        } => {
+            let side = Side {
+                switch,
+                revision: document.revision,
+                digest: document.digest,
+                release,
+            };
             taken.live = read_side(volume, &side, settings, readers)?;
         }
         Current::Dangling { target, .. } => {
             taken.lost(format!("`current` points to {}, which is gone", target.display()));
         }
         Current::Foreign { target } => {
-            let target = target.map_or_else(|| "no link".to_owned(), |to| format!("a link to {}", to.display()));
+            let target = target.map_or_else(
+                || "no link".to_owned(),
+                |to| format!("a link to {}", to.display()),
+            );
             taken.lost(format!("`current` is {target}, which is none of Lockstep's"));
         }
     }
@@ -330,11 +382,20 @@ fn read_side(
     settings: &Settings,
     readers: &[Reader],
 ) -> Result<Option<LiveRelease>, StartError> {
-    let unreadable = |reason: String| StartError::Release { release: side.release.to_string(), reason };
-    let Some(tree) = volume.tree_of(&side.release).map_err(|error| unreadable(error.to_string()))? else {
+    let unreadable = |reason: String| StartError::Release {
+        release: side.release.to_string(),
+        reason,
+    };
+    let Some(tree) = volume
+        .tree_of(&side.release)
+        .map_err(|error| unreadable(error.to_string()))?
+    else {
         return Ok(None);
     };
-    let folder = volume.path().join(".lockstep/releases").join(side.release.as_str());
+    let folder = volume
+        .path()
+        .join(".lockstep/releases")
+        .join(side.release.as_str());
     let document = std::fs::read(folder.join(lockstep_protocol::RELEASE_FILE))
         .map_err(|error| error.to_string())
         .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
@@ -358,7 +419,11 @@ impl Coordinator {
     /// What the journal knows and the ledger does not, because the program died between the two.
     fn catch_up_ledger(&mut self, settled: Option<SettledTree>) {
         let known = |tree: &SettledTree, store: &LedgerStore| {
-            store.ledger().settled.iter().any(|known| known.revision == tree.revision && known.digest == tree.digest)
+            store
+                .ledger()
+                .settled
+                .iter()
+                .any(|known| known.revision == tree.revision && known.digest == tree.digest)
         };
         if let Some(tree) = settled.filter(|tree| !known(tree, &self.store)) {
             let reads = self.reads.of(&tree.digest).cloned().unwrap_or_default();
@@ -382,10 +447,15 @@ impl Coordinator {
         };
         if let Some(live) = self.live.as_mut().filter(|live| fits(&live.validated)) {
             live.validated = Arc::clone(&validated);
-            self.base.send_replace(Base { settled: Some(Arc::clone(&validated)) });
+            self.base.send_replace(Base {
+                settled: Some(Arc::clone(&validated)),
+            });
         }
-        if let Some(candidate) =
-            self.active.as_mut().and_then(|active| active.candidate.as_mut()).filter(|known| fits(known))
+        if let Some(candidate) = self
+            .active
+            .as_mut()
+            .and_then(|active| active.candidate.as_mut())
+            .filter(|known| fits(known))
         {
             *candidate = Arc::clone(&validated);
         }
@@ -422,8 +492,11 @@ impl Coordinator {
         for (name, _) in &self.services {
             self.instances.entry(MemberId::only(name)).or_default();
         }
-        let unwanted: Vec<_> =
-            alive.keys().map(|id| id.service.clone()).filter(|name| self.settings.service(name).is_none()).collect();
+        let unwanted: Vec<_> = alive
+            .keys()
+            .map(|id| id.service.clone())
+            .filter(|name| self.settings.service(name).is_none())
+            .collect();
         if !unwanted.is_empty() {
             tracing::warn!(services = ?unwanted, "not in the settings any more: stopped");
             self.instances.retain(|id, _| !unwanted.contains(&id.service));
@@ -437,7 +510,12 @@ impl Coordinator {
             self.recover(recovering, alive);
         } else if let Some(active) = &self.active {
             // What was held belonged to the connection that is gone.
-            let services = active.rollout.members.keys().map(|id| id.service.clone()).collect();
+            let services = active
+                .rollout
+                .members
+                .keys()
+                .map(|id| id.service.clone())
+                .collect();
             let _ = self.orders.send(Order::Hold(services));
             self.event(Event::AgentBack { alive });
         }
@@ -450,7 +528,9 @@ impl Coordinator {
             return;
         }
         let rolling = |name: &ServiceName| {
-            self.active.as_ref().is_some_and(|active| active.rollout.members.contains_key(&MemberId::only(name)))
+            self.active
+                .as_ref()
+                .is_some_and(|active| active.rollout.members.contains_key(&MemberId::only(name)))
         };
         let dead: Vec<_> = self
             .services
@@ -469,7 +549,11 @@ impl Coordinator {
 
     /// Takes up a rollout that has no outcome.
     fn recover(&mut self, recovering: Recovering, alive: BTreeMap<MemberId, InstanceToken>) {
-        let Recovering { intent, current, candidate } = recovering;
+        let Recovering {
+            intent,
+            current,
+            candidate,
+        } = recovering;
         let rollout: rollout::Rollout = match serde_json::from_value(intent.detail.clone()) {
             Ok(rollout) => rollout,
             Err(error) => {

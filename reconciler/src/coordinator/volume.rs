@@ -11,8 +11,8 @@ use lockstep_core::tree::{BlobId, Tree};
 use lockstep_protocol::{Digest, Release, SwitchNumber};
 use lockstep_source::Blobs;
 use lockstep_volume::{
-    BlobsError, BuildError, ChangeError, Drift, Intent, Outcome, Prepared, ReleaseName, StageError, StagedSwitch,
-    Switched, Volume,
+    BlobsError, BuildError, ChangeError, Drift, Intent, Outcome, Prepared, ReleaseName, StageError,
+    StagedSwitch, Switched, Volume,
 };
 use tokio::sync::mpsc as channel;
 
@@ -20,15 +20,22 @@ use tokio::sync::mpsc as channel;
 #[derive(Debug)]
 pub enum Job {
     /// Build a release, or find the kept one, and stage the switch to it.
-    Build { document: Box<Release>, tree: Tree, number: SwitchNumber },
+    Build {
+        document: Box<Release>,
+        tree: Tree,
+        number: SwitchNumber,
+    },
     /// Stage a switch to a kept release.
-    StageKept { release: ReleaseName, number: SwitchNumber },
+    StageKept {
+        release: ReleaseName,
+        number: SwitchNumber,
+    },
     /// Write an intent to the journal.
     RecordIntent(Box<Intent>),
     /// Write an outcome to the journal.
     RecordOutcome(Box<Outcome>),
-    /// Complete a switch after the unpause.
-    Complete(Box<Switched>),
+    /// Complete a switch after the unpause; none: the one that was found at the start.
+    Complete(Option<Box<Switched>>),
     /// Give up a switch that was staged and not made.
     Abandon(Box<StagedSwitch>),
     /// Take `current` away.
@@ -75,7 +82,10 @@ pub struct Fault {
 
 impl From<ChangeError> for Fault {
     fn from(error: ChangeError) -> Self {
-        Self { message: error.to_string(), deposed: matches!(error, ChangeError::Deposed { .. }) }
+        Self {
+            message: error.to_string(),
+            deposed: matches!(error, ChangeError::Deposed { .. }),
+        }
     }
 }
 
@@ -83,7 +93,10 @@ impl From<BuildError> for Fault {
     fn from(error: BuildError) -> Self {
         match error {
             BuildError::Change(error) => error.into(),
-            other => Self { message: other.to_string(), deposed: false },
+            other => Self {
+                message: other.to_string(),
+                deposed: false,
+            },
         }
     }
 }
@@ -92,7 +105,10 @@ impl From<StageError> for Fault {
     fn from(error: StageError) -> Self {
         match error {
             StageError::Change(error) => error.into(),
-            other => Self { message: other.to_string(), deposed: false },
+            other => Self {
+                message: other.to_string(),
+                deposed: false,
+            },
         }
     }
 }
@@ -114,17 +130,25 @@ impl VolumeThread {
         done: channel::UnboundedSender<Done>,
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("volume".to_owned()).spawn(move || {
-            let mut worker = Worker { volume, blobs: MirrorBlobs(blobs) };
-            for job in inbox {
-                if let Some(result) = worker.work(job)
-                    && done.send(result).is_err()
-                {
-                    break;
+        let thread = std::thread::Builder::new()
+            .name("volume".to_owned())
+            .spawn(move || {
+                let mut worker = Worker {
+                    volume,
+                    blobs: MirrorBlobs(blobs),
+                };
+                for job in inbox {
+                    if let Some(result) = worker.work(job)
+                        && done.send(result).is_err()
+                    {
+                        break;
+                    }
                 }
-            }
-        })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+            })?;
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
     }
 
     /// Gives it a job.
@@ -150,7 +174,10 @@ struct MirrorBlobs(Blobs);
 
 impl lockstep_volume::Blobs for MirrorBlobs {
     fn read(&self, blob: BlobId) -> Result<Vec<u8>, BlobsError> {
-        self.0.read(blob).map_err(|error| BlobsError { message: error.to_string(), source: Some(Box::new(error)) })
+        self.0.read(blob).map_err(|error| BlobsError {
+            message: error.to_string(),
+            source: Some(Box::new(error)),
+        })
     }
 }
 
@@ -162,18 +189,28 @@ struct Worker {
 impl Worker {
     fn work(&mut self, job: Job) -> Option<Done> {
         match job {
-            Job::Build { document, tree, number } => Some(Done::Built(self.build(&document, &tree, number))),
+            Job::Build {
+                document,
+                tree,
+                number,
+            } => Some(Done::Built(self.build(&document, &tree, number))),
             Job::StageKept { release, number } => Some(Done::StagedKept(self.stage_kept(&release, number))),
-            Job::RecordIntent(intent) => {
-                Some(Done::IntentRecorded(self.volume.journal_intent(&intent).map_err(Into::into)))
-            }
-            Job::RecordOutcome(outcome) => {
-                Some(Done::OutcomeRecorded(self.volume.journal_outcome(&outcome).map_err(Into::into)))
-            }
+            Job::RecordIntent(intent) => Some(Done::IntentRecorded(
+                self.volume.journal_intent(&intent).map_err(Into::into),
+            )),
+            Job::RecordOutcome(outcome) => Some(Done::OutcomeRecorded(
+                self.volume.journal_outcome(&outcome).map_err(Into::into),
+            )),
             Job::Complete(switched) => {
-                Some(Done::Completed(self.volume.after_unpause(&switched).map_err(Into::into)))
+                let completed = match switched {
+                    Some(switched) => self.volume.after_unpause(&switched),
+                    None => self.volume.complete_found(),
+                };
+                Some(Done::Completed(completed.map_err(Into::into)))
             }
-            Job::Abandon(staged) => self.quietly(|volume| volume.abandon(*staged), "a staged switch is left over"),
+            Job::Abandon(staged) => {
+                self.quietly(|volume| volume.abandon(*staged), "a staged switch is left over")
+            }
             Job::Withdraw => Some(Done::Withdrawn(self.volume.withdraw().map_err(Into::into))),
             Job::Tidy(reported) => {
                 match self.volume.tidy(&reported) {
@@ -201,10 +238,17 @@ impl Worker {
         Ok((Box::new(prepared), Box::new(staged)))
     }
 
-    fn stage_kept(&mut self, release: &ReleaseName, number: SwitchNumber) -> Result<Box<StagedSwitch>, Fault> {
+    fn stage_kept(
+        &mut self,
+        release: &ReleaseName,
+        number: SwitchNumber,
+    ) -> Result<Box<StagedSwitch>, Fault> {
         let Some(prepared) = self.volume.prepare_kept(release)? else {
             let message = format!("the previous release {release} is not on the volume any more");
-            return Err(Fault { message, deposed: false });
+            return Err(Fault {
+                message,
+                deposed: false,
+            });
         };
         Ok(Box::new(self.volume.stage_switch(&prepared, number)?))
     }

@@ -1,0 +1,160 @@
+//! What is read of a revision before it is judged, and judging it: the same for the reconciler, `lockstep
+//! validate` and `lockstep plan`.
+//!
+//! Only what validating and planning look at is loaded; everything else is known by its hash.
+
+use std::sync::Arc;
+
+use lockstep_core::diagnostic::{Code, Diagnostic, Report, Sources};
+use lockstep_core::plan::Snapshot;
+use lockstep_core::policy::{POLICY_PATH, Policy, gather};
+use lockstep_core::tree::Tree;
+use lockstep_core::validate::{Candidate, Scope, validate};
+use lockstep_protocol::Revision;
+use lockstep_source::{CommitFacts, Limits, Mirror, Reason, Refusal, SourceError};
+
+use super::Reader;
+
+/// A revision's facts, published tree and the files that judging it needs.
+#[derive(Debug, Clone)]
+pub struct Material {
+    pub(super) commit: CommitFacts,
+    pub(super) tree: Tree,
+    pub(super) files: Sources,
+    pub(super) prefix: String,
+}
+
+impl Material {
+    /// Reads a revision that is in the mirror. What an older one has unchanged is not read again.
+    ///
+    /// # Errors
+    /// When the mirror cannot be read, or the revision cannot be published: [`refusal`] tells the two apart.
+    pub fn read(
+        mirror: &Mirror,
+        revision: &Revision,
+        older: Option<&Self>,
+        readers: &[Reader],
+        scope: Scope<'_>,
+    ) -> Result<Self, SourceError> {
+        let commit = mirror.commit(revision)?;
+        let limits = limits(mirror.file(revision, POLICY_PATH)?.as_deref());
+        let older = older.map(|older| (&older.commit.revision, &older.tree));
+        let tree = mirror.tree_within(revision, older, &limits)?;
+        let prefix = mirror.spec().path.clone();
+        let reads: Vec<_> = readers.iter().map(|reader| &reader.reads).collect();
+        let files = gather(&tree, &prefix, scope, &reads, |path| {
+            mirror
+                .file(revision, path)
+                .map(|contents| contents.map(Arc::from))
+        })?;
+        Ok(Self {
+            commit,
+            tree,
+            files,
+            prefix,
+        })
+    }
+
+    /// Judges it against a base.
+    #[must_use]
+    pub fn judge(&self, base: Option<&Self>, scope: Scope<'_>) -> Report {
+        validate(&self.candidate(), base.map(Self::candidate).as_ref(), scope)
+    }
+
+    /// The contents that diagnostics point into.
+    #[must_use]
+    pub fn files(&self) -> &Sources {
+        &self.files
+    }
+
+    /// What a plan compares, whether or not it would be allowed to go live.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.candidate(), None)
+    }
+
+    pub(super) fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            revision: Some(&self.commit.revision),
+            prefix: &self.prefix,
+            tree: &self.tree,
+            files: &self.files,
+        }
+    }
+}
+
+/// The limits that bound what is read at all: the policy's own, within which validation judges the rest.
+fn limits(policy: Option<&[u8]>) -> Limits {
+    let limits = policy
+        .map(|policy| Policy::read(policy).0.limits)
+        .unwrap_or_default();
+    Limits {
+        file_bytes: limits.file_bytes,
+        files: limits.files,
+        total_bytes: limits.total_bytes,
+    }
+}
+
+/// Why a revision cannot be published, as diagnostics like all others.
+///
+/// # Errors
+/// The error itself, when it says nothing about the revision.
+pub fn refusal(error: SourceError) -> Result<Report, SourceError> {
+    match error {
+        SourceError::Refused(refused) => Ok(Report::new(refused.refusals.iter().map(entry).collect())),
+        SourceError::FileRefused { path, why, .. } => Ok(Report::new(vec![Diagnostic::error(
+            Code::NotPublishable,
+            &path,
+            why,
+        )])),
+        SourceError::PathMissing { ref path, .. } | SourceError::PathNotAFolder { ref path, .. } => {
+            let path = path.clone();
+            Ok(Report::new(vec![Diagnostic::error(
+                Code::NotPublishable,
+                &path,
+                error.to_string(),
+            )]))
+        }
+        error => Err(error),
+    }
+}
+
+fn entry(refusal: &Refusal) -> Diagnostic {
+    let code = match refusal.reason {
+        Reason::FileTooLarge { .. } => Code::FileSize,
+        Reason::TooManyFiles { .. } | Reason::TooManyFolders { .. } => Code::FileCount,
+        Reason::TooManyBytes { .. } => Code::TotalSize,
+        Reason::Symlink
+        | Reason::Submodule
+        | Reason::Device
+        | Reason::UnknownMode(_)
+        | Reason::NotUtf8
+        | Reason::UnsafeName
+        | Reason::Duplicate
+        | Reason::Malformed
+        | Reason::EmptyFolder
+        | Reason::CaseCollision { .. }
+        | Reason::ReservedName { .. }
+        | Reason::TooLong { .. } => Code::NotPublishable,
+    };
+    let path = if refusal.path.is_empty() {
+        "."
+    } else {
+        &refusal.path
+    };
+    let name = if refusal.path.is_empty() {
+        "the repository".to_owned()
+    } else {
+        format!("`{}`", refusal.path)
+    };
+    Diagnostic::error(code, path, format!("{name} {}", refusal.reason.why()))
+        .with_help(as_phrase(refusal.reason.next_step()))
+}
+
+/// A sentence as diagnostics write their help: beginning in lower case.
+fn as_phrase(sentence: &str) -> String {
+    let mut rest = sentence.chars();
+    rest.next()
+        .map(|first| first.to_lowercase().chain(rest).collect())
+        .unwrap_or_default()
+}
