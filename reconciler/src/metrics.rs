@@ -55,8 +55,12 @@ impl Metrics {
     /// All metrics, at zero.
     #[must_use]
     pub fn new() -> Self {
-        let seconds = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-        let pauses = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0];
+        let seconds = [
+            0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+        ];
+        let pauses = [
+            0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0,
+        ];
         let mut metrics = Self {
             registry: Registry::with_prefix("lockstep"),
             live: Family::default(),
@@ -71,37 +75,53 @@ impl Metrics {
             held: Gauge::default(),
         };
         let registry = &mut metrics.registry;
-        registry.register("live_info", "The revision and digest that are live; always 1.", metrics.live.clone());
+        registry.register(
+            "live_info",
+            "The revision and digest that are live; always 1",
+            metrics.live.clone(),
+        );
         // The crate appends _total to a counter's name by itself.
-        registry.register("rollouts", "Rollouts by how they ended.", metrics.rollouts.clone());
+        registry.register(
+            "rollouts",
+            "Rollouts by how they ended",
+            metrics.rollouts.clone(),
+        );
         registry.register_with_unit(
             "rollout_duration",
-            "From the beginning of a rollout to its outcome.",
+            "From the beginning of a rollout to its outcome",
             Unit::Seconds,
             metrics.rollout_duration.clone(),
         );
         registry.register_with_unit(
             "pause",
-            "From the first pause sent to the last unpause confirmed.",
+            "From the first pause sent to the last unpause confirmed",
             Unit::Seconds,
             metrics.pause.clone(),
         );
         registry.register_with_unit(
             "commit_to_settled",
-            "From a commit seen to settled.",
+            "From a commit seen to settled",
             Unit::Seconds,
             metrics.commit_to_settled.clone(),
         );
         registry.register_with_unit(
             "source_last_success_timestamp",
-            "When the source last answered, in seconds since 1970.",
+            "When the source last answered, in seconds since 1970",
             Unit::Seconds,
             metrics.source_success.clone(),
         );
-        registry.register("instances", "Instances by service and state.", metrics.instances.clone());
-        registry.register("stuck", "1 while a rollout is stuck.", metrics.stuck.clone());
-        registry.register("diverged", "Instances that run something else than what is live.", metrics.diverged.clone());
-        registry.register("held", "1 while a candidate is held.", metrics.held.clone());
+        registry.register(
+            "instances",
+            "Instances by service and state",
+            metrics.instances.clone(),
+        );
+        registry.register("stuck", "1 while a rollout is stuck", metrics.stuck.clone());
+        registry.register(
+            "diverged",
+            "Instances that run something else than what is live",
+            metrics.diverged.clone(),
+        );
+        registry.register("held", "1 while a candidate is held", metrics.held.clone());
         metrics
     }
 
@@ -125,7 +145,10 @@ impl Metrics {
     pub fn follow(&self, status: &StatusView) {
         self.live.clear();
         if let Some(live) = &status.live {
-            let labels = LiveLabels { revision: live.revision.to_string(), digest: live.digest.to_string() };
+            let labels = LiveLabels {
+                revision: live.revision.to_string(),
+                digest: live.digest.to_string(),
+            };
             self.live.get_or_create(&labels).set(1);
         }
         if let Some(at) = status.source.last_success {
@@ -134,17 +157,29 @@ impl Metrics {
         let mut diverged = 0;
         for service in &status.services {
             for state in InstanceState::ALL {
-                let count = service.instances.iter().filter(|instance| instance.state == state).count();
+                let count = service
+                    .instances
+                    .iter()
+                    .filter(|instance| instance.state == state)
+                    .count();
                 let count = i64::try_from(count).unwrap_or(i64::MAX);
                 if state == InstanceState::Diverged {
                     diverged += count;
                 }
-                let labels = InstanceLabels { service: service.name.to_string(), state: state.as_str() };
+                let labels = InstanceLabels {
+                    service: service.name.to_string(),
+                    state: state.as_str(),
+                };
                 self.instances.get_or_create(&labels).set(count);
             }
         }
         self.diverged.set(diverged);
-        self.stuck.set(i64::from(status.rollout.as_ref().is_some_and(|rollout| rollout.state == "Stuck")));
+        self.stuck.set(i64::from(
+            status
+                .rollout
+                .as_ref()
+                .is_some_and(|rollout| rollout.state == "Stuck"),
+        ));
         self.held.set(i64::from(status.held.is_some()));
     }
 
