@@ -32,13 +32,22 @@ impl<'s> Client<'s> {
     }
 
     /// Asks for something to be done.
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
         let body = serde_json::to_vec(body).map_err(Failure::refused)?;
         decode(self.send(Method::POST, path, body.into()).await?).await
     }
 
     /// Sends a request and gives the answer when its head is there.
-    pub(super) async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Failure> {
         let socket = self.settings.state.join(web::CONTROL);
         let unreachable = |error: &dyn std::fmt::Display| {
             Failure::unreachable(format!(
@@ -47,7 +56,9 @@ impl<'s> Client<'s> {
                 self.settings.file.display()
             ))
         };
-        let stream = web::connect(&self.settings.state).await.map_err(|error| unreachable(&error))?;
+        let stream = web::connect(&self.settings.state)
+            .await
+            .map_err(|error| unreachable(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unreachable(&error))?;
@@ -60,18 +71,33 @@ impl<'s> Client<'s> {
             .header(hyper::header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| Failure::misuse(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| unreachable(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
-        let bytes = response.into_body().collect().await.map_err(|error| unreachable(&error))?.to_bytes();
-        let message = serde_json::from_slice::<ErrorBody>(&bytes)
-            .map_or_else(|_| String::from_utf8_lossy(&bytes).into_owned(), |body| body.error);
+        let bytes = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| unreachable(&error))?
+            .to_bytes();
+        let message = serde_json::from_slice::<ErrorBody>(&bytes).map_or_else(
+            |_| String::from_utf8_lossy(&bytes).into_owned(),
+            |body| body.error,
+        );
         Err(Failure::refused(message))
     }
 }
 
 async fn decode<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Failure> {
-    let bytes = response.into_body().collect().await.map_err(Failure::unreachable)?.to_bytes();
+    let bytes = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(Failure::unreachable)?
+        .to_bytes();
     serde_json::from_slice(&bytes).map_err(Failure::refused)
 }

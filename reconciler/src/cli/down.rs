@@ -3,18 +3,16 @@
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 use lockstep_guard::wire::{Answer, Body, Message, Refusal, Request};
 use lockstep_guard::{Decoder, GuardError, encode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::client::Client;
-use super::{Failure, block_on, output, settings};
+use super::{Failure, SettingsFile, block_on, output};
 use crate::settings::Settings;
 use crate::web;
 
@@ -31,8 +29,8 @@ pub(super) struct Down {}
 
 impl Down {
     #[expect(clippy::unused_self, reason = "every command is executed the same way")]
-    pub(super) fn execute(self, path: &Path) -> Result<(), Failure> {
-        let settings = settings(path)?;
+    pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
+        let settings = settings.read()?;
         block_on(down(&settings))
     }
 }
@@ -52,18 +50,24 @@ async fn down(settings: &Settings) -> Result<(), Failure> {
         (None, None) => output::line("nothing is running"),
         (None, Some((ending, stream))) => {
             output::note("no reconciler runs: the guard is told");
-            tokio::task::spawn_blocking(move || shut_down(stream)).await.map_err(Failure::refused)??;
-            ending.wait().await?;
+            shut_down(stream)?;
+            ending.wait()?;
             output::line("all is down: services and guard")
         }
         (Some(reconciler), guard) => {
             let told: Result<(), Failure> = Client::of(settings).post("/api/v1/down", &()).await;
             // One that ended while it was asked has done what was wanted, unless the guard is still there.
-            told.or_else(|failure| if failure.code == Failure::UNREACHABLE { Ok(()) } else { Err(failure) })?;
-            reconciler.wait().await?;
+            told.or_else(|failure| {
+                if failure.code == Failure::UNREACHABLE {
+                    Ok(())
+                } else {
+                    Err(failure)
+                }
+            })?;
+            reconciler.wait()?;
             if let Some((ending, stream)) = guard {
                 drop(stream);
-                ending.wait().await?;
+                ending.wait()?;
             }
             output::line("all is down: reconciler, services and guard")
         }
@@ -72,7 +76,7 @@ async fn down(settings: &Settings) -> Result<(), Failure> {
 
 /// A program that is about to end, and can be waited for although it is no child of ours.
 struct Ending {
-    handle: AsyncFd<OwnedFd>,
+    handle: OwnedFd,
     pid: i32,
     name: &'static str,
 }
@@ -80,21 +84,31 @@ struct Ending {
 impl Ending {
     /// The program on the other side of a connection.
     fn of(stream: impl AsFd, name: &'static str) -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| Failure::refused(format!("{name} cannot be watched: {error}"));
-        let peer = socket_peercred(stream).map_err(|error| failed(error.into()))?.pid;
-        let handle = pidfd_open(peer, PidfdFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
-        let handle = AsyncFd::with_interest(handle, Interest::READABLE).map_err(failed)?;
-        Ok(Self { handle, pid: Pid::as_raw(Some(peer)), name })
+        let failed = |error| Failure::refused(format!("{name} cannot be watched: {error}"));
+        let peer = socket_peercred(stream).map_err(failed)?.pid;
+        let handle = pidfd_open(peer, PidfdFlags::empty()).map_err(failed)?;
+        Ok(Self {
+            handle,
+            pid: Pid::as_raw(Some(peer)),
+            name,
+        })
     }
 
-    async fn wait(self) -> Result<(), Failure> {
-        match tokio::time::timeout(LAST_STEPS, self.handle.readable()).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Failure::refused(format!(
+    /// Blocks until it is gone.
+    fn wait(&self) -> Result<(), Failure> {
+        let limit = Timespec::try_from(LAST_STEPS).map_err(Failure::refused)?;
+        // Readable when the process has ended.
+        match poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], Some(&limit)) {
+            Ok(0) => Err(Failure::refused(format!(
                 "{} (process {}) said that all is down and is still there after {} s: look at its log",
                 self.name,
                 self.pid,
                 LAST_STEPS.as_secs()
+            ))),
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::refused(format!(
+                "{} cannot be waited for: {error}",
+                self.name
             ))),
         }
     }
@@ -102,7 +116,11 @@ impl Ending {
 
 /// Speaks to the guard itself. Blocks until all services are gone, as long as their settings let them take.
 fn shut_down(stream: UnixStream) -> Result<(), Failure> {
-    let mut guard = Talk { stream, decoder: Decoder::default(), id: 0 };
+    let mut guard = Talk {
+        stream,
+        decoder: Decoder::default(),
+        id: 0,
+    };
     // The highest term that ever spoke may tell it to end; only the guard knows which that is.
     if let Err(Refusal::Deposed { highest_term }) = guard.ask(Body::Hello { term: 0 })? {
         guard.ask(Body::Hello { term: highest_term })?.map_err(refused)?;
@@ -125,7 +143,9 @@ fn refused(refusal: Refusal) -> Failure {
         | Refusal::AlreadyFrozen
         | Refusal::CannotStart { .. }) => format!("{refusal:?}"),
     };
-    Failure::refused(format!("the guard does not end: {reason}; try `lockstep down` again"))
+    Failure::refused(format!(
+        "the guard does not end: {reason}; try `lockstep down` again"
+    ))
 }
 
 /// A conversation with the guard, one request after the other.
@@ -142,7 +162,11 @@ impl Talk {
         self.stream.write_all(&frame).map_err(lost)?;
         let mut bytes = [0; 4096];
         loop {
-            while let Some(message) = self.decoder.next_document::<Message>().map_err(Failure::refused)? {
+            while let Some(message) = self
+                .decoder
+                .next_document::<Message>()
+                .map_err(Failure::refused)?
+            {
                 match message {
                     Message::Answer { id, result } if id == self.id => return Ok(result),
                     Message::Answer { .. } | Message::Event { .. } => {}
@@ -157,5 +181,7 @@ impl Talk {
 }
 
 fn lost(error: std::io::Error) -> Failure {
-    Failure::refused(format!("the guard ended the conversation: {error}; try `lockstep down` again"))
+    Failure::refused(format!(
+        "the guard ended the conversation: {error}; try `lockstep down` again"
+    ))
 }

@@ -1,20 +1,20 @@
 //! `lockstep events`.
 
-use std::path::Path;
-
 use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Bytes;
 use jiff::Timestamp;
 
 use super::client::Client;
-use super::{Failure, block_on, moment, output, settings, story};
+use super::{Failure, SettingsFile, block_on, moment, output, story};
 use crate::events::Event;
 
 /// Show what happened: each step of each rollout, refusals, ends of services
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  lockstep events --since 1h\n  lockstep events --follow\n  \
-                        lockstep events --json --follow --since 120 | jq -r 'select(.kind == \"Settled\") | .total_us'")]
+#[command(
+    after_help = "Examples:\n  lockstep events --since 1h\n  lockstep events --follow\n  \
+                        lockstep events --json --follow --since 120 | jq -r 'select(.kind == \"Settled\") | .total_us'"
+)]
 pub(super) struct Events {
     /// Print one JSON object a line
     #[arg(long)]
@@ -42,8 +42,8 @@ fn since(text: &str) -> Result<Since, String> {
 }
 
 impl Events {
-    pub(super) fn execute(self, path: &Path) -> Result<(), Failure> {
-        let settings = settings(path)?;
+    pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
+        let settings = settings.read()?;
         let (after, earliest) = match self.since {
             None => (0, None),
             Some(Since::Number(number)) => (number, None),
@@ -62,7 +62,9 @@ impl Events {
                 }
             }
             if self.follow {
-                return Err(Failure::unreachable("the reconciler ended; its events can be read again when it is back"));
+                return Err(Failure::unreachable(
+                    "the reconciler ended; its events can be read again when it is back",
+                ));
             }
             Ok(())
         })
@@ -80,7 +82,10 @@ impl EventStream {
     pub(super) async fn open(client: &Client<'_>, after: u64, follow: bool) -> Result<Self, Failure> {
         let path = format!("/api/v1/events?since={after}&follow={follow}");
         let body = client.send(Method::GET, &path, Bytes::new()).await?.into_body();
-        Ok(Self { body, bytes: Vec::new() })
+        Ok(Self {
+            body,
+            bytes: Vec::new(),
+        })
     }
 
     /// The next event, with the line that it came in; nothing at the end of the stream.
@@ -90,7 +95,9 @@ impl EventStream {
                 let line: Vec<u8> = self.bytes.drain(..=end).collect();
                 let line = String::from_utf8_lossy(&line[..end]).into_owned();
                 let event = serde_json::from_str(&line).map_err(|error| {
-                    Failure::refused(format!("an event is not understood: {error}; is `lockstep run` of another version?"))
+                    Failure::refused(format!(
+                        "an event is not understood: {error}; is `lockstep run` of another version?"
+                    ))
                 })?;
                 return Ok(Some((line, event)));
             }

@@ -1,11 +1,11 @@
 //! `lockstep guard`, and the hidden forms in which the guard starts its own processes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lockstep_guard::{EXEC, GuardOptions, HOLDER, Mode};
 
-use super::{Failure, settings};
+use super::{Failure, SettingsFile};
 
 /// Run the guard: the parent of supervised services, which outlives the reconciler
 ///
@@ -26,17 +26,19 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn execute(self, path: &Path) -> Result<(), Failure> {
+    pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
         let state = match self.state {
             Some(state) => state,
-            None => settings(path)?.state,
+            None => settings.read()?.state,
         };
         let mode = match (self.detach, self.detached) {
             (false, false) => Mode::Foreground,
             (_, true) => Mode::Detached,
             (true, false) => Mode::Detach,
         };
-        lockstep_guard::run(&GuardOptions { state, mode }).map(drop).map_err(Failure::refused)
+        lockstep_guard::run(&GuardOptions { state, mode })
+            .map(drop)
+            .map_err(Failure::refused)
     }
 }
 
@@ -50,7 +52,9 @@ pub(super) fn hidden() -> Option<ExitCode> {
         });
     }
     if command == EXEC {
-        return Some(ExitCode::from(u8::try_from(lockstep_guard::guard_exec()).unwrap_or(1)));
+        return Some(ExitCode::from(
+            u8::try_from(lockstep_guard::guard_exec()).unwrap_or(1),
+        ));
     }
     None
 }

@@ -1,8 +1,20 @@
 //! The command line: one file a subcommand.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`client`] | speaking to the running reconciler |
+//! | [`checkout`] | a config repository on disk, as `validate` and `plan` look at it |
+//! | [`output`], [`story`], [`moment`], [`github`] | how results are printed |
+//! | all others | the subcommand of the same name |
+//!
+//! Results go to the standard output and everything else to the error output. Exit codes: 0 done, 1 refused or
+//! failed, 2 called wrongly, 3 the reconciler cannot be reached.
 
+mod checkout;
 mod client;
 mod down;
 mod events;
+mod github;
 mod guard;
 mod moment;
 mod output;
@@ -10,6 +22,7 @@ mod run;
 mod status;
 mod story;
 mod sync;
+mod validate;
 mod wait;
 
 use std::path::PathBuf;
@@ -25,9 +38,15 @@ pub use run::Signals;
 #[derive(Debug, Parser)]
 #[command(name = "lockstep", version, max_term_width = 100)]
 struct Lockstep {
-    /// The settings file
-    #[arg(long, global = true, env = "LOCKSTEP_SETTINGS", default_value = "./lockstep.toml", value_name = "FILE")]
-    settings: PathBuf,
+    /// The settings file [default: ./lockstep.toml]
+    #[arg(
+        long,
+        global = true,
+        env = "LOCKSTEP_SETTINGS",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    settings: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -39,8 +58,46 @@ enum Command {
     Down(down::Down),
     Status(status::Status),
     Events(events::Events),
+    Validate(validate::Validate),
     Sync(sync::Sync),
     Wait(wait::Wait),
+}
+
+/// Where the settings are, and whether somebody said so.
+#[derive(Debug)]
+struct SettingsFile {
+    path: PathBuf,
+    named: bool,
+}
+
+impl SettingsFile {
+    fn of(named: Option<PathBuf>) -> Self {
+        Self {
+            named: named.is_some(),
+            path: named.unwrap_or_else(|| PathBuf::from("./lockstep.toml")),
+        }
+    }
+
+    /// The settings, which must be there.
+    fn read(&self) -> Result<Settings, Failure> {
+        Ok(Settings::read(&self.path)?)
+    }
+
+    /// The settings, for commands that do without: nothing where nobody named any and none lie here.
+    fn find(&self) -> Result<Option<Settings>, Failure> {
+        if !self.named && !self.path.exists() {
+            return Ok(None);
+        }
+        self.read().map(Some)
+    }
+
+    /// The folder of the repository that is published: all of it without settings.
+    fn published(&self) -> Result<String, Failure> {
+        Ok(self
+            .find()?
+            .map(|settings| settings.source.spec.path)
+            .unwrap_or_default())
+    }
 }
 
 /// How a command failed: its exit code and its message.
@@ -48,7 +105,7 @@ enum Command {
 pub struct Failure {
     /// 1 refused or failed, 2 misuse, 3 the reconciler cannot be reached.
     pub code: u8,
-    /// The message, with the next step.
+    /// The message, with the next step; empty when all is said already.
     pub message: String,
 }
 
@@ -58,22 +115,42 @@ impl Failure {
 
     /// Refused, or failed.
     pub fn refused(error: impl std::fmt::Display) -> Self {
-        Self { code: 1, message: error.to_string() }
-    }
-
-    /// Nobody reads the output any more: no failure, but the end.
-    fn unread() -> Self {
-        Self { code: 0, message: String::new() }
+        Self {
+            code: 1,
+            message: error.to_string(),
+        }
     }
 
     /// Called wrongly.
     pub fn misuse(error: impl std::fmt::Display) -> Self {
-        Self { code: 2, message: error.to_string() }
+        Self {
+            code: 2,
+            message: error.to_string(),
+        }
     }
 
     /// The reconciler cannot be reached.
     pub fn unreachable(error: impl std::fmt::Display) -> Self {
-        Self { code: Self::UNREACHABLE, message: error.to_string() }
+        Self {
+            code: Self::UNREACHABLE,
+            message: error.to_string(),
+        }
+    }
+
+    /// Refused, and the result that was printed says why.
+    fn told() -> Self {
+        Self {
+            code: 1,
+            message: String::new(),
+        }
+    }
+
+    /// Nobody reads the output any more: no failure, but the end.
+    fn unread() -> Self {
+        Self {
+            code: 0,
+            message: String::new(),
+        }
     }
 }
 
@@ -90,14 +167,16 @@ pub fn main() -> ExitCode {
         return code;
     }
     let lockstep = Lockstep::parse();
+    let settings = SettingsFile::of(lockstep.settings);
     let result = match lockstep.command {
-        Command::Run(command) => command.execute(&lockstep.settings),
-        Command::Guard(command) => command.execute(&lockstep.settings),
-        Command::Down(command) => command.execute(&lockstep.settings),
-        Command::Status(command) => command.execute(&lockstep.settings),
-        Command::Events(command) => command.execute(&lockstep.settings),
-        Command::Sync(command) => command.execute(&lockstep.settings),
-        Command::Wait(command) => command.execute(&lockstep.settings),
+        Command::Run(command) => command.execute(&settings),
+        Command::Guard(command) => command.execute(&settings),
+        Command::Down(command) => command.execute(&settings),
+        Command::Status(command) => command.execute(&settings),
+        Command::Events(command) => command.execute(&settings),
+        Command::Validate(command) => command.execute(&settings),
+        Command::Sync(command) => command.execute(&settings),
+        Command::Wait(command) => command.execute(&settings),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -108,11 +187,6 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
-}
-
-/// Reads the settings for a command.
-fn settings(path: &std::path::Path) -> Result<Settings, Failure> {
-    Ok(Settings::read(path)?)
 }
 
 /// A runtime for a command that only waits.

@@ -19,7 +19,9 @@ pub(super) fn future(text: &str) -> Result<Timestamp, String> {
     let now = ZonedDateTime::now();
     let at = moment(text, &now, Direction::Future)?;
     if at <= now.timestamp() {
-        return Err(format!("{text:?} is over already: name a moment that is still to come"));
+        return Err(format!(
+            "{text:?} is over already: name a moment that is still to come"
+        ));
     }
     Ok(at)
 }
@@ -64,14 +66,24 @@ fn moment(text: &str, now: &ZonedDateTime, direction: Direction) -> Result<Times
         return Ok(today.checked_add(step.days()).map_err(|_| wrong())?.timestamp());
     }
     let local: DateTime = text.parse().map_err(|_| wrong())?;
-    Ok(local.to_zoned_datetime(now.time_zone().clone()).map_err(|_| wrong())?.timestamp())
+    Ok(local
+        .to_zoned_datetime(now.time_zone().clone())
+        .map_err(|_| wrong())?
+        .timestamp())
 }
 
 /// A moment as people read it: the local time of day, with the date if that is not today.
 pub(super) fn local(at: Timestamp) -> String {
     let zone = TimeZone::system();
-    let (at, today) = (at.to_zoned_datetime(zone.clone()), Timestamp::now().to_zoned_datetime(zone).date());
-    let form = if at.date() == today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    let (at, today) = (
+        at.to_zoned_datetime(zone.clone()),
+        Timestamp::now().to_zoned_datetime(zone).date(),
+    );
+    let form = if at.date() == today {
+        "%H:%M:%S"
+    } else {
+        "%Y-%m-%d %H:%M:%S"
+    };
     at.strftime(form).to_string()
 }
 
@@ -103,7 +115,9 @@ mod tests {
 
     fn at(text: &str, direction: Direction) -> String {
         let at = moment(text, &now(), direction).unwrap();
-        at.to_zoned_datetime(now().time_zone().clone()).datetime().to_string()
+        at.to_zoned_datetime(now().time_zone().clone())
+            .datetime()
+            .to_string()
     }
 
     #[test]
@@ -122,13 +136,19 @@ mod tests {
     #[test]
     fn a_whole_moment_is_local_unless_it_names_a_zone() {
         assert_eq!(at("2026-04-01T08:00", Direction::Future), "2026-04-01T08:00:00");
-        assert_eq!(at("2026-04-01T08:00:00Z", Direction::Future), "2026-04-01T10:00:00");
+        assert_eq!(
+            at("2026-04-01T08:00:00Z", Direction::Future),
+            "2026-04-01T10:00:00"
+        );
     }
 
     #[test]
     fn what_is_no_moment_is_refused_with_how_to_write_one() {
         let message = moment("soon", &now(), Direction::Future).unwrap_err();
-        assert!(message.contains("\"soon\" is no moment: write a duration as in \"2h\""), "{message}");
+        assert!(
+            message.contains("\"soon\" is no moment: write a duration as in \"2h\""),
+            "{message}"
+        );
         assert!(duration("-5s").is_err());
         assert!(duration("5").is_err());
     }
@@ -141,7 +161,9 @@ mod tests {
             .collect();
         assert_eq!(
             shown,
-            ["7 µs", "999 µs", "1.50 ms", "42.4 ms", "987 ms", "1.00 s", "75.0 s", "10.0 min"]
+            [
+                "7 µs", "999 µs", "1.50 ms", "42.4 ms", "987 ms", "1.00 s", "75.0 s", "10.0 min"
+            ]
         );
     }
 }

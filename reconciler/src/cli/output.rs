@@ -15,7 +15,9 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::unread()),
-        Err(error) => Err(Failure::refused(format!("the standard output cannot be written: {error}"))),
+        Err(error) => Err(Failure::refused(format!(
+            "the standard output cannot be written: {error}"
+        ))),
     }
 }
 

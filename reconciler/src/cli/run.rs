@@ -1,12 +1,11 @@
 //! `lockstep run`: the reconciler.
 
 use std::io;
-use std::path::Path;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, block_on, settings};
+use super::{Failure, SettingsFile, block_on};
 use crate::coordinator::{self, End, Options};
 
 /// Run the reconciler: follow the repository and take the services through each commit
@@ -14,8 +13,10 @@ use crate::coordinator::{self, End, Options};
 /// Starts a guard if there is none, and leaves guard and services running when it ends; `lockstep down` ends
 /// everything.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  lockstep run\n  lockstep run --settings /etc/lockstep.toml --log json\n  \
-                        lockstep run --take-over     # another reconciler hangs: its term is fenced")]
+#[command(
+    after_help = "Examples:\n  lockstep run\n  lockstep run --settings /etc/lockstep.toml --log json\n  \
+                        lockstep run --take-over     # another reconciler hangs: its term is fenced"
+)]
 pub(super) struct Run {
     /// Go on although another reconciler holds the volume; that one is fenced and ends
     #[arg(long)]
@@ -34,11 +35,18 @@ enum Log {
 }
 
 impl Run {
-    pub(super) fn execute(self, path: &Path) -> Result<(), Failure> {
-        let settings = settings(path)?;
+    pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
+        let settings = settings.read()?;
         start_log(self.log);
         let end = block_on(async {
-            coordinator::run(settings, Options { take_over: self.take_over }).await.map_err(Failure::refused)
+            coordinator::run(
+                settings,
+                Options {
+                    take_over: self.take_over,
+                },
+            )
+            .await
+            .map_err(Failure::refused)
         })?;
         match end {
             End::Signal | End::Down => Ok(()),
@@ -52,7 +60,9 @@ impl Run {
 /// `LOCKSTEP_LOG` chooses levels, for example `debug` or `lockstep=debug,warn`.
 fn start_log(log: Log) {
     let filter = EnvFilter::try_from_env("LOCKSTEP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     match log {
         Log::Text => builder.with_target(false).init(),
         Log::Json => builder.json().init(),
@@ -71,7 +81,10 @@ impl Signals {
     /// # Errors
     /// When the system refuses.
     pub fn catch() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// Waits for one.

@@ -1,11 +1,9 @@
 //! `lockstep status`.
 
-use std::path::Path;
-
 use lockstep_core::status::StatusView;
 
 use super::client::Client;
-use super::{Failure, block_on, settings};
+use super::{Failure, SettingsFile, block_on};
 
 /// Show what is live, what is under way, and what each instance runs
 #[derive(Debug, clap::Args)]
@@ -16,10 +14,13 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn execute(self, path: &Path) -> Result<(), Failure> {
-        let settings = settings(path)?;
+    pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
+        let settings = settings.read()?;
         let status: StatusView = block_on(Client::of(&settings).get("/api/v1/status"))?;
-        println!("{}", serde_json::to_string_pretty(&status).map_err(Failure::refused)?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&status).map_err(Failure::refused)?
+        );
         Ok(())
     }
 }

@@ -44,12 +44,22 @@ impl Mood {
 pub(super) fn tell(event: &Event) -> String {
     let mut words = vec![
         moment::local(event.at).dimmed().to_string(),
-        format!("{:<13}", event.kind).style(Mood::of(&event.kind).style()).to_string(),
-        event.revision.as_ref().map_or_else(|| " ".repeat(12), |revision| revision.short().to_owned()),
+        format!("{:<13}", event.kind)
+            .style(Mood::of(&event.kind).style())
+            .to_string(),
+        event
+            .revision
+            .as_ref()
+            .map_or_else(|| " ".repeat(12), |revision| revision.short().to_owned()),
     ];
     words.extend(event.service.as_ref().map(|service| service.bold().to_string()));
     let mut message = event.message.lines();
-    words.extend(message.next().filter(|first| !first.is_empty()).map(str::to_owned));
+    words.extend(
+        message
+            .next()
+            .filter(|first| !first.is_empty())
+            .map(str::to_owned),
+    );
     words.extend(took(event).map(|took| took.dimmed().to_string()));
     let mut out = words.join("  ").trim_end().to_owned();
     out.push('\n');
@@ -62,7 +72,10 @@ pub(super) fn tell(event: &Event) -> String {
 
 fn took(event: &Event) -> Option<String> {
     match (event.pause_us, event.total_us, event.duration_us) {
-        (Some(0), Some(total), _) => Some(format!("{} after it was seen, nobody paused", moment::micros(total))),
+        (Some(0), Some(total), _) => Some(format!(
+            "{} after it was seen, nobody paused",
+            moment::micros(total)
+        )),
         (Some(pause), Some(total), _) => {
             let (pause, total) = (moment::micros(pause), moment::micros(total));
             Some(format!("{total} after it was seen, services paused for {pause}"))
@@ -83,17 +96,28 @@ mod tests {
     }
 
     fn event(kind: &str) -> Event {
-        Event { revision: Some("9f3c0aa1b2c3d4e5f60718293a4b5c6d7e8f9012".parse().unwrap()), ..Event::new(kind) }
+        Event {
+            revision: Some("9f3c0aa1b2c3d4e5f60718293a4b5c6d7e8f9012".parse().unwrap()),
+            ..Event::new(kind)
+        }
     }
 
     #[test]
     fn a_settled_release_says_how_long_it_took_and_how_long_services_were_paused() {
-        let settled = Event { pause_us: Some(812), total_us: Some(23_400), ..event("Settled") };
+        let settled = Event {
+            pause_us: Some(812),
+            total_us: Some(23_400),
+            ..event("Settled")
+        };
         assert_eq!(
             told(&settled),
             "Settled        9f3c0aa1b2c3  23.4 ms after it was seen, services paused for 812 µs\n"
         );
-        let untouched = Event { message: "nobody was touched".to_owned(), pause_us: Some(0), ..settled };
+        let untouched = Event {
+            message: "nobody was touched".to_owned(),
+            pause_us: Some(0),
+            ..settled
+        };
         assert_eq!(
             told(&untouched),
             "Settled        9f3c0aa1b2c3  nobody was touched  23.4 ms after it was seen, nobody paused\n"
@@ -108,12 +132,22 @@ mod tests {
             duration_us: Some(1_200),
             ..event("Reached")
         };
-        assert_eq!(told(&reached), "Reached        9f3c0aa1b2c3  scanner  voting  +1.20 ms\n");
+        assert_eq!(
+            told(&reached),
+            "Reached        9f3c0aa1b2c3  scanner  voting  +1.20 ms\n"
+        );
     }
 
     #[test]
     fn a_message_of_several_lines_is_indented_below_its_event() {
-        let rejected = Event { message: "error: no\n\n  | caret".to_owned(), revision: None, ..event("Rejected") };
-        assert_eq!(told(&rejected), "Rejected                     error: no\n\n      | caret\n");
+        let rejected = Event {
+            message: "error: no\n\n  | caret".to_owned(),
+            revision: None,
+            ..event("Rejected")
+        };
+        assert_eq!(
+            told(&rejected),
+            "Rejected                     error: no\n\n      | caret\n"
+        );
     }
 }

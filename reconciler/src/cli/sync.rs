@@ -1,9 +1,7 @@
 //! `lockstep sync`.
 
-use std::path::Path;
-
 use super::client::Client;
-use super::{Failure, block_on, output, settings};
+use super::{Failure, SettingsFile, block_on, output};
 use crate::coordinator::request::Synced;
 
 /// Look at the repository now, without waiting for the interval
@@ -18,18 +16,23 @@ pub(super) struct Sync {
 }
 
 impl Sync {
-    pub(super) fn execute(self, path: &Path) -> Result<(), Failure> {
-        let settings = settings(path)?;
+    pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
+        let settings = settings.read()?;
         let synced: Synced = block_on(Client::of(&settings).post("/api/v1/sync", &()))?;
         if self.json {
             output::json(&synced)?;
         }
         match (synced.head, synced.error) {
             (Some(_), None) if self.json => Ok(()),
-            (Some(head), None) => output::line(format_args!("{head} is the head of {}", settings.source.spec.branch)),
-            (_, error) => Err(Failure::refused(
-                error.unwrap_or_else(|| "the branch has no commit yet: push one".to_owned()),
+            (Some(head), None) => output::line(format_args!(
+                "{head} is the head of {}",
+                settings.source.spec.branch
             )),
+            (_, error) => {
+                Err(Failure::refused(error.unwrap_or_else(|| {
+                    "the branch has no commit yet: push one".to_owned()
+                })))
+            }
         }
     }
 }

@@ -1,10 +1,9 @@
 //! `lockstep wait`.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::client::Client;
-use super::{Failure, block_on, moment, output, settings};
+use super::{Failure, SettingsFile, block_on, moment, output};
 use crate::web::{WaitFor, Waited};
 
 /// Wait until a revision, or one that descends from it, is live
@@ -12,8 +11,10 @@ use crate::web::{WaitFor, Waited};
 /// Without REV the repository is looked at first, and its head is waited for. Ends at once with the reason
 /// when the revision was rejected or its rollout failed.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  git push && lockstep wait\n  lockstep wait HEAD~1 --timeout 10s\n\n\
-                        Exit codes: 0 it is live, 1 it is not and will not be, or not in time, 3 no reconciler")]
+#[command(
+    after_help = "Examples:\n  git push && lockstep wait\n  lockstep wait HEAD~1 --timeout 10s\n\n\
+                        Exit codes: 0 it is live, 1 it is not and will not be, or not in time, 3 no reconciler"
+)]
 pub(super) struct Wait {
     /// A commit id, an abbreviation of one, or the branch; the head if none
     #[arg(value_name = "REV")]
@@ -27,8 +28,8 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    pub(super) fn execute(self, path: &Path) -> Result<(), Failure> {
-        let settings = settings(path)?;
+    pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
+        let settings = settings.read()?;
         let wanted = WaitFor {
             revision: self.revision,
             timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
@@ -46,7 +47,10 @@ impl Wait {
             true if self.json => Ok(()),
             true => output::line(format_args!("{} is live", name())),
             false => {
-                let reason = waited.reason.as_deref().unwrap_or("no reason is known: see `lockstep status`");
+                let reason = waited
+                    .reason
+                    .as_deref()
+                    .unwrap_or("no reason is known: see `lockstep status`");
                 Err(Failure::refused(format!("{} is not live: {reason}", name())))
             }
         }

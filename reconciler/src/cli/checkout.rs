@@ -1,0 +1,274 @@
+//! A config repository as people have it before them: a git clone, or a plain folder of files.
+//!
+//! What is looked at always becomes a commit first (the one that `git add --all && git commit` would make), so
+//! that it is judged by the very code that judges it later in the reconciler. That commit is made in memory and
+//! copied to a scratch mirror: nothing is ever written into the clone or the folder.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use git2::{Buf, Index, IndexAddOption, ObjectType, Oid, Repository, Signature};
+use lockstep_core::policy::POLICY_PATH;
+use lockstep_protocol::Revision;
+use lockstep_source::{Mirror, SourceError, SourceSpec};
+use tempfile::TempDir;
+
+/// The mirror's name in the scratch folder.
+const MIRROR: &str = "mirror.git";
+
+/// Why a config repository on disk cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CheckoutError {
+    /// The path does not exist.
+    #[error("{path} cannot be looked at: {source}")]
+    Path { path: PathBuf, source: std::io::Error },
+    /// Git cannot do something.
+    #[error("the git repository in {root} cannot be used: {doing}: {reason}")]
+    Git {
+        root: PathBuf,
+        doing: &'static str,
+        reason: String,
+    },
+    /// A plain folder has no revisions.
+    #[error(
+        "{root} is no git clone, so it has no revisions: give a path, or go to a clone of the config repository"
+    )]
+    NoClone { root: PathBuf },
+    /// A text names nothing.
+    #[error(
+        "{text:?} names no commit in {root}, and there is no such file or folder: give a path, a commit id or a branch"
+    )]
+    UnknownRevision { root: PathBuf, text: String },
+    /// Half of a merge.
+    #[error("{root} has unresolved conflicts: resolve them and `git add` the files first")]
+    Conflicts { root: PathBuf },
+    /// The scratch folder cannot be used.
+    #[error("the scratch folder {path} cannot be used: {source}; TMPDIR names another place")]
+    Scratch { path: PathBuf, source: std::io::Error },
+    /// The copy in the scratch folder cannot be used.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// A clone or a folder, with a scratch mirror beside it.
+pub(super) struct Checkout {
+    root: PathBuf,
+    repo: Repository,
+    clone: bool,
+    mirror: Mirror,
+    /// Where the mirror lies; removed with this value.
+    scratch: TempDir,
+}
+
+impl Checkout {
+    /// The root of the config repository that a path lies in: the nearest folder upwards that has a policy or is
+    /// a git clone, else the folder itself.
+    pub(super) fn root_of(path: &Path) -> Result<PathBuf, CheckoutError> {
+        let failed = |source| CheckoutError::Path {
+            path: path.to_owned(),
+            source,
+        };
+        let path = std::fs::canonicalize(path).map_err(failed)?;
+        let folder = if path.is_dir() {
+            path.as_path()
+        } else {
+            path.parent().unwrap_or(&path)
+        };
+        let root = folder
+            .ancestors()
+            .find(|folder| folder.join(POLICY_PATH).is_file() || folder.join(".git").exists());
+        Ok(root.unwrap_or(folder).to_owned())
+    }
+
+    /// Opens a root; `published` is the folder in it that is published, empty for all of it.
+    pub(super) fn open(root: &Path, published: &str) -> Result<Self, CheckoutError> {
+        let git = |doing| {
+            let root = root.to_owned();
+            move |error: git2::Error| CheckoutError::Git {
+                root,
+                doing,
+                reason: error.message().to_owned(),
+            }
+        };
+        let scratch = tempfile::Builder::new()
+            .prefix("lockstep-look-")
+            .tempdir()
+            .map_err(|source| CheckoutError::Scratch {
+                path: std::env::temp_dir(),
+                source,
+            })?;
+        let clone = root.join(".git").exists();
+        let folder = scratch.path().join(MIRROR);
+        let bare = Repository::init_bare(&folder).map_err(git("a scratch repository is made"))?;
+        let repo = if clone {
+            let repo = Repository::open(root).map_err(git("it is opened"))?;
+            // What the clone has is read where it lies.
+            let objects = repo.commondir().join("objects");
+            let alternates = folder.join("objects/info/alternates");
+            std::fs::write(&alternates, format!("{}\n", objects.display())).map_err(|source| {
+                CheckoutError::Scratch {
+                    path: alternates.clone(),
+                    source,
+                }
+            })?;
+            repo
+        } else {
+            bare.set_workdir(root, false)
+                .map_err(git("its files are looked at"))?;
+            bare
+        };
+        let spec = SourceSpec::new(root.to_string_lossy(), "main").publishing(published);
+        let mirror = Mirror::open(folder, spec)?;
+        Ok(Self {
+            root: root.to_owned(),
+            repo,
+            clone,
+            mirror,
+            scratch,
+        })
+    }
+
+    /// The mirror in which everything that was asked for here is found.
+    pub(super) fn mirror(&self) -> &Mirror {
+        &self.mirror
+    }
+
+    /// Whether this is a git clone.
+    pub(super) fn is_clone(&self) -> bool {
+        self.clone
+    }
+
+    /// What a commit of all files as they lie there would be.
+    pub(super) fn working_tree(&self) -> Result<Revision, CheckoutError> {
+        self.commit_of(|index| index.add_all(["*"], IndexAddOption::DEFAULT, None))
+    }
+
+    /// What a commit of what is staged would be.
+    pub(super) fn staged(&self) -> Result<Revision, CheckoutError> {
+        if !self.clone {
+            return Err(CheckoutError::NoClone {
+                root: self.root.clone(),
+            });
+        }
+        self.commit_of(|_| Ok(()))
+    }
+
+    /// The commit that a text names in the clone.
+    pub(super) fn named(&self, text: &str) -> Result<Revision, CheckoutError> {
+        if !self.clone {
+            return Err(CheckoutError::NoClone {
+                root: self.root.clone(),
+            });
+        }
+        let found = self
+            .repo
+            .revparse_single(text)
+            .and_then(|object| object.peel(ObjectType::Commit));
+        match found {
+            Ok(commit) => Ok(revision(commit.id())),
+            Err(_) => Err(CheckoutError::UnknownRevision {
+                root: self.root.clone(),
+                text: text.to_owned(),
+            }),
+        }
+    }
+
+    /// What a change here is measured against: the upstream of the branch, else HEAD; with how people call it.
+    /// Nothing before the first commit.
+    pub(super) fn base(&self) -> Option<(String, Revision)> {
+        if !self.clone {
+            return None;
+        }
+        let head = self.repo.head().ok()?;
+        let upstream = head
+            .name()
+            .ok()
+            .and_then(|name| self.repo.branch_upstream_name(name).ok());
+        let upstream = upstream.and_then(|name| {
+            let reference = self.repo.find_reference(name.as_str().ok()?).ok()?;
+            Some((
+                reference.shorthand().ok()?.to_owned(),
+                reference.peel_to_commit().ok()?.id(),
+            ))
+        });
+        let (name, commit) = match upstream {
+            Some(upstream) => upstream,
+            None => ("HEAD".to_owned(), head.peel_to_commit().ok()?.id()),
+        };
+        Some((name, revision(commit)))
+    }
+
+    /// The first parent of a commit.
+    pub(super) fn before(&self, commit: &Revision) -> Option<Revision> {
+        Some(revision(
+            self.repo
+                .find_commit(Oid::from_str(commit.as_str()).ok()?)
+                .ok()?
+                .parent_id(0)
+                .ok()?,
+        ))
+    }
+
+    /// Makes a commit of the index as `change` leaves it, in memory, and copies it to the scratch mirror.
+    fn commit_of(
+        &self,
+        change: impl FnOnce(&mut Index) -> Result<(), git2::Error>,
+    ) -> Result<Revision, CheckoutError> {
+        let git = |doing| {
+            move |error: git2::Error| CheckoutError::Git {
+                root: self.root.clone(),
+                doing,
+                reason: error.message().to_owned(),
+            }
+        };
+        let odb = self.repo.odb().map_err(git("its objects are opened"))?;
+        // First in line: whatever is written from here on is written there, and only there.
+        let memory = odb
+            .add_new_mempack_backend(i32::MAX)
+            .map_err(git("its objects are opened"))?;
+        let mut index = self.repo.index().map_err(git("its index is read"))?;
+        change(&mut index).map_err(git("its files are read"))?;
+        if index.has_conflicts() {
+            return Err(CheckoutError::Conflicts {
+                root: self.root.clone(),
+            });
+        }
+        let tree = index
+            .write_tree_to(&self.repo)
+            .and_then(|tree| self.repo.find_tree(tree))
+            .map_err(git("its files are gathered"))?;
+        let parent = self.repo.head().and_then(|head| head.peel_to_commit()).ok();
+        let parents: Vec<_> = parent.iter().collect();
+        let nobody = Signature::now("nobody", "nobody@localhost").map_err(git("a commit is made"))?;
+        let commit = self
+            .repo
+            .commit(None, &nobody, &nobody, "not committed yet", &tree, &parents)
+            .map_err(git("a commit is made"))?;
+        let mut pack = Buf::new();
+        memory
+            .dump(&self.repo, &mut pack)
+            .map_err(git("a commit is made"))?;
+        self.bring(&pack)?;
+        Ok(revision(commit))
+    }
+
+    /// Puts a pack into the scratch mirror.
+    fn bring(&self, pack: &[u8]) -> Result<(), CheckoutError> {
+        let folder = self.scratch.path().join(MIRROR);
+        let scratch = |source| CheckoutError::Scratch {
+            path: folder.clone(),
+            source,
+        };
+        let git = |error: git2::Error| scratch(std::io::Error::other(error.message().to_owned()));
+        let repo = Repository::open_bare(&folder).map_err(git)?;
+        let odb = repo.odb().map_err(git)?;
+        let mut writer = odb.packwriter().map_err(git)?;
+        writer.write_all(pack).map_err(scratch)?;
+        writer.commit().map_err(git)?;
+        Ok(())
+    }
+}
+
+fn revision(id: Oid) -> Revision {
+    Revision::new(&id.to_string()).expect("git writes object ids as lowercase hexadecimal")
+}

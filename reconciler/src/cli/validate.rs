@@ -1,0 +1,224 @@
+//! `lockstep validate`: the reconciler's own judgement, before a commit or a merge.
+
+use std::path::{Path, PathBuf};
+
+use lockstep_core::diagnostic::{Report, Severity, Sources, Style, json, text};
+use lockstep_core::policy::POLICY_PATH;
+use lockstep_core::validate::Scope;
+use lockstep_protocol::Revision;
+
+use super::checkout::{Checkout, CheckoutError};
+use super::{Failure, SettingsFile, github, output};
+use crate::candidate::{Material, Reader, refusal};
+
+/// Judge a config repository as the reconciler will
+///
+/// Needs no reconciler and no settings: a folder with `.lockstep/policy.toml` or a git clone is enough. Without
+/// a policy, TOML syntax and the default limits are judged. Settings, when there are any, say which folder of the
+/// repository is published; else all of it is.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lockstep validate                       # the files as they lie here\n  \
+                        lockstep validate config/config.toml    # one of them\n  \
+                        lockstep validate --staged              # what `git commit` would commit\n  \
+                        lockstep validate HEAD --base main --format json\n\n\
+                        Exit codes: 0 it may go live, 1 it would be rejected, 2 called wrongly"
+)]
+pub(super) struct Validate {
+    /// A folder or file of a config repository, or a commit of the clone around this folder
+    #[arg(value_name = "PATH | REV", default_value = ".", conflicts_with = "staged")]
+    what: String,
+    /// What is staged for the next commit
+    #[arg(long)]
+    staged: bool,
+    /// What to judge against; the upstream branch, else HEAD, if none
+    #[arg(long, value_name = "REV")]
+    base: Option<String>,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One JSON array
+    Json,
+    /// Annotations in a GitHub workflow
+    Github,
+    /// For code scanning (not in this build)
+    Sarif,
+}
+
+impl From<CheckoutError> for Failure {
+    fn from(error: CheckoutError) -> Self {
+        match error {
+            CheckoutError::Path { .. }
+            | CheckoutError::NoClone { .. }
+            | CheckoutError::UnknownRevision { .. } => Self::misuse(error),
+            CheckoutError::Git { .. }
+            | CheckoutError::Conflicts { .. }
+            | CheckoutError::Scratch { .. }
+            | CheckoutError::Source(_) => Self::refused(error),
+        }
+    }
+}
+
+/// What is to be judged, with a name for people.
+struct Subject {
+    checkout: Checkout,
+    revision: Revision,
+    name: String,
+    /// Only what is found here, from the repository's root; everything if none.
+    below: Option<String>,
+}
+
+impl Validate {
+    pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
+        if self.format == Format::Sarif {
+            return Err(Failure::misuse(
+                "this build has no SARIF: use --format json or github",
+            ));
+        }
+        let published = settings.published()?;
+        let subject = self.subject(&published)?;
+        let base = match &self.base {
+            Some(text) => Some((text.clone(), subject.checkout.named(text)?)),
+            None => base_of(&subject.checkout, &subject.revision),
+        };
+        let (report, files) = judged(&subject, base.as_ref().map(|(_, base)| base))?;
+        match self.format {
+            Format::Text => {
+                output::print(&text(
+                    &report,
+                    &files,
+                    Style {
+                        color: true,
+                        ..Style::default()
+                    },
+                ))?;
+                if !report.has_errors() {
+                    let warnings = match report.count(Severity::Warning) {
+                        0 => String::new(),
+                        warnings => format!(", with {warnings} warnings"),
+                    };
+                    output::line(format_args!(
+                        "{} is valid{warnings}{}",
+                        subject.name,
+                        against(base.as_ref())
+                    ))?;
+                }
+            }
+            Format::Json => output::json(&json(&report, &files))?,
+            Format::Github => output::print(&github::annotations(&report, &files))?,
+            Format::Sarif => {}
+        }
+        if report.has_errors() {
+            Err(Failure::told())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn subject(&self, published: &str) -> Result<Subject, Failure> {
+        let path = Path::new(&self.what);
+        if self.staged {
+            let checkout = Checkout::open(&Checkout::root_of(Path::new("."))?, published)?;
+            let revision = checkout.staged()?;
+            return Ok(Subject {
+                checkout,
+                revision,
+                name: "what is staged".to_owned(),
+                below: None,
+            });
+        }
+        if path.exists() {
+            let root = Checkout::root_of(path)?;
+            let checkout = Checkout::open(&root, published)?;
+            let revision = checkout.working_tree()?;
+            let below = below(path, &root)?;
+            return Ok(Subject {
+                checkout,
+                revision,
+                name: path.display().to_string(),
+                below,
+            });
+        }
+        let root = Checkout::root_of(Path::new("."))?;
+        let checkout = Checkout::open(&root, published)?;
+        if !checkout.is_clone() {
+            return Err(CheckoutError::UnknownRevision {
+                root,
+                text: self.what.clone(),
+            }
+            .into());
+        }
+        let revision = checkout.named(&self.what)?;
+        Ok(Subject {
+            checkout,
+            revision,
+            name: self.what.clone(),
+            below: None,
+        })
+    }
+}
+
+/// The base that nobody named: never the subject itself, which is judged against its first parent then.
+fn base_of(checkout: &Checkout, subject: &Revision) -> Option<(String, Revision)> {
+    let (name, base) = checkout.base()?;
+    if base != *subject {
+        return Some((name, base));
+    }
+    let parent = checkout.before(subject)?;
+    Some((format!("its parent {}", parent.short()), parent))
+}
+
+fn against(base: Option<&(String, Revision)>) -> String {
+    match base {
+        Some((name, revision)) if name.contains(revision.short()) => format!(", judged against {name}"),
+        Some((name, revision)) => format!(", judged against {name} ({})", revision.short()),
+        None => String::new(),
+    }
+}
+
+/// Where a path lies in its repository; nothing for the root itself.
+fn below(path: &Path, root: &Path) -> Result<Option<String>, CheckoutError> {
+    let whole = std::fs::canonicalize(path).map_err(|source| CheckoutError::Path {
+        path: path.to_owned(),
+        source,
+    })?;
+    let below: PathBuf = whole.strip_prefix(root).unwrap_or(Path::new("")).to_owned();
+    Ok(Some(below.to_string_lossy().into_owned()).filter(|below| !below.is_empty()))
+}
+
+/// All diagnostics of the subject, and the contents they point into.
+fn judged(subject: &Subject, base: Option<&Revision>) -> Result<(Report, Sources), Failure> {
+    let mirror = subject.checkout.mirror();
+    let readers: [Reader; 0] = [];
+    let material = match Material::read(mirror, &subject.revision, None, &readers, Scope::All) {
+        Ok(material) => material,
+        Err(error) => {
+            let report = refusal(error).map_err(Failure::refused)?;
+            return Ok((only(subject.below.as_deref(), report), Sources::new()));
+        }
+    };
+    // A base that cannot be published itself (an empty one, before the folder was there) is no base.
+    let base = base.and_then(|base| Material::read(mirror, base, None, &readers, Scope::All).ok());
+    let report = material.judge(base.as_ref(), Scope::All);
+    Ok((only(subject.below.as_deref(), report), material.files().clone()))
+}
+
+/// What was found in one file or folder, and in what judges it.
+fn only(below: Option<&str>, report: Report) -> Report {
+    let Some(below) = below else { return report };
+    let policy = POLICY_PATH.split('/').next().unwrap_or(POLICY_PATH);
+    let within = |path: &str, folder: &str| {
+        path.strip_prefix(folder)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let kept = report.diagnostics().iter().filter(|diagnostic| {
+        within(&diagnostic.path, below) || within(&diagnostic.path, policy) || within(below, &diagnostic.path)
+    });
+    Report::new(kept.cloned().collect())
+}
