@@ -1,0 +1,114 @@
+//! What others see of the service: what it works with, whether it is well, and its connection.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use crate::section::Section;
+use crate::{Args, place};
+
+/// The live values.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    value: AtomicI64,
+    switch: AtomicU64,
+    rings: AtomicU64,
+    unhealthy: AtomicBool,
+}
+
+impl Served {
+    /// Works with this from now on.
+    pub(crate) fn serve(&self, section: &Section, switch: u64) {
+        self.value.store(section.value, Ordering::SeqCst);
+        self.switch.store(switch, Ordering::SeqCst);
+        self.unhealthy.store(section.unhealthy, Ordering::SeqCst);
+        println!("switch {switch}: value {}", section.value);
+    }
+
+    /// Counts that it was told.
+    pub(crate) fn ring(&self) {
+        self.rings.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn switch(&self) -> u64 {
+        self.switch.load(Ordering::SeqCst)
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{{\"pid\": {}, \"value\": {}, \"switch\": {}, \"rings\": {}}}\n",
+            std::process::id(),
+            self.value.load(Ordering::SeqCst),
+            self.switch(),
+            self.rings.load(Ordering::SeqCst)
+        )
+    }
+}
+
+/// Opens all that is asked for. Called once there is something to serve.
+pub(crate) fn open(args: &Args, served: &Arc<Served>) {
+    let socket = place("LAB_PLACE").join(format!("{}.sock", args.name));
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket).expect("the lab's folder is writable");
+    let asked = Arc::clone(served);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // Whoever asked may be gone.
+            let _ = stream.write_all(asked.line().as_bytes());
+        }
+    });
+    if let Some(address) = args.http {
+        let served = Arc::clone(served);
+        std::thread::spawn(move || serve_health(address, served));
+    }
+    if let Some(address) = args.connect {
+        std::thread::spawn(move || hold(address));
+    }
+}
+
+fn serve_health(address: SocketAddr, served: Arc<Served>) {
+    let health = move || {
+        let served = Arc::clone(&served);
+        async move {
+            if served.unhealthy.load(Ordering::SeqCst) {
+                (StatusCode::SERVICE_UNAVAILABLE, "not well")
+            } else {
+                (StatusCode::OK, "well")
+            }
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .expect("the address is the lab's alone");
+        let router = axum::Router::new().route("/health", get(health));
+        axum::serve(listener, router).await.expect("it serves for ever");
+    });
+}
+
+/// Holds one connection for the whole life of the process: a lost one is not opened again.
+fn hold(address: SocketAddr) {
+    let mut stream = TcpStream::connect(address).expect("the test listens");
+    let mut answers = BufReader::new(stream.try_clone().expect("a socket can be shared"));
+    let mut answer = String::new();
+    loop {
+        answer.clear();
+        let alive = stream.write_all(b"beat\n").is_ok()
+            && matches!(answers.read_line(&mut answer), Ok(read) if read > 0);
+        if !alive {
+            eprintln!("the connection to {address} was lost");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
