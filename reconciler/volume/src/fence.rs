@@ -149,7 +149,14 @@ impl Unfenced {
             Some((term, JournalRecord::InFlight(_))) => (Vec::new(), Some(*term)),
             None => (Vec::new(), None),
         };
-        let journal = Journal::create(&at.term(term), carried)?;
+        let journal = match Journal::create(&at.term(term), carried.clone()) {
+            // What the fenced ones left may be what fills the disk. Nobody uses it any more.
+            Err(error) if error.errno == Errno::NOSPC => {
+                delete_remains(at, fenced)?;
+                Journal::create(&at.term(term), carried)?
+            }
+            done => done?,
+        };
         let mut volume = Volume {
             at: self.at.clone(),
             term,
@@ -172,6 +179,9 @@ impl Unfenced {
         let current = volume.learn_current()?;
         volume.sweep()?;
         volume.learn_links()?;
+        if let Err(error) = volume.fill_reserve() {
+            tracing::warn!(%error, "no space is held back for a way back");
+        }
         volume.still_ours()?;
         Ok((
             volume,
@@ -222,6 +232,17 @@ fn claim(at: &Layout, term: Term) -> Result<Vec<Term>, FenceError> {
     }
     ops::sync_dir(&at.own())?;
     Ok(others.into_iter().map(TermFolder::term).collect())
+}
+
+/// Deletes what fenced coordinators were building, and nothing that they recorded.
+fn delete_remains(at: &Layout, fenced: &[Term]) -> Result<(), FileError> {
+    for term in fenced {
+        let folder = at.fenced(*term);
+        for name in look::names(&folder)?.iter().filter(|name| *name != "journal") {
+            ops::remove_all(&folder.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// The last record of the highest term that has any.

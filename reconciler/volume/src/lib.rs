@@ -45,6 +45,7 @@ mod names;
 mod open;
 mod ops;
 mod record;
+mod reserve;
 mod scan;
 mod supply;
 mod switch;

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::blobs::Blobs;
 use crate::build::{BuildError, Prepared};
 use crate::error::ChangeError;
-use crate::manifest::{Entries, Manifest};
+use crate::manifest::Entries;
 use crate::names::{Layout, ReleaseName, Term, current_target, switch_target};
 use crate::volume::{Live, Volume};
 use crate::{look, ops};
@@ -201,52 +201,43 @@ impl Volume {
     /// Does everything for a switch that can fail, block or be flushed, so that its commit is one rename.
     ///
     /// # Errors
-    /// See [`StageError`]. The number is used up if it was reached.
+    /// See [`StageError`]. The number is used up if the last step was reached.
     pub fn stage_switch(
+        &mut self,
+        prepared: &Prepared,
+        number: SwitchNumber,
+    ) -> Result<StagedSwitch, StageError> {
+        let was_live = self
+            .kept
+            .get(&prepared.name)
+            .is_some_and(|kept| kept.last_switch.is_some());
+        match self.try_to_stage(prepared, number) {
+            // The way back must not be narrower than the way there was.
+            Err(StageError::Change(ChangeError::Full(_)))
+                if was_live && number > self.used_switch && self.spend_reserve() =>
+            {
+                self.try_to_stage(prepared, number)
+            }
+            done => done,
+        }
+    }
+
+    fn try_to_stage(
         &mut self,
         prepared: &Prepared,
         number: SwitchNumber,
     ) -> Result<StagedSwitch, StageError> {
         self.still_ours()?;
         let release = &prepared.name;
-        let number_used = |highest| StageError::NumberUsed {
-            asked: number,
-            highest,
-        };
-        let switch = self.at.switch(number);
         if number <= self.used_switch {
-            return Err(number_used(self.used_switch));
+            return Err(StageError::NumberUsed {
+                asked: number,
+                highest: self.used_switch,
+            });
         }
         if self.kept.get(release).is_none_or(|kept| kept.damaged) {
             return Err(StageError::NotKept {
                 release: release.clone(),
-            });
-        }
-        let staged = self.staging("switch");
-        ops::symlink(&switch_target(release), &staged).map_err(|error| self.judge(error))?;
-        match ops::rename_link_new(&staged, &switch) {
-            Err(error) if error.errno == Errno::EXIST => return Err(number_used(number)),
-            done => done.map_err(|error| self.judge(error))?,
-        }
-        self.used_switch = number;
-        self.highest_switch = self.highest_switch.max(number);
-        ops::sync_dir(&self.at.switches()).map_err(|error| self.judge(error))?;
-
-        let live = self.live.clone();
-        let before = match live {
-            Some(live) => self.manifest_of(&live.release)?.map(|manifest| manifest.clone()),
-            None => None,
-        };
-        let mut changed = before
-            .unwrap_or_else(Manifest::default)
-            .changed_entries(&prepared.tree);
-        changed.extend(self.mend_links().map_err(|error| self.judge(error))?);
-        let blocked = self
-            .make_links(&prepared.entries)
-            .map_err(|error| self.judge(error))?;
-        if !blocked.is_empty() {
-            return Err(StageError::Blocked {
-                paths: blocked.iter().map(|entry| self.at.entry(entry)).collect(),
             });
         }
         if look::meta(&self.at.current())
@@ -257,10 +248,40 @@ impl Volume {
                 paths: vec![self.at.current()],
             });
         }
-        let staged = self.staging("current");
-        ops::symlink(&current_target(number), &staged).map_err(|error| self.judge(error))?;
-        ops::sync_dir(&self.at.term(self.term)).map_err(|error| self.judge(error))?;
-        ops::sync_dir(self.at.root()).map_err(|error| self.judge(error))?;
+        let before = match self.live.clone() {
+            Some(live) => self.manifest_of(&live.release)?.map(|manifest| manifest.clone()),
+            None => None,
+        };
+        let mut changed = before.unwrap_or_default().changed_entries(&prepared.tree);
+        changed.extend(self.mend_links().map_err(|error| self.judge(error))?);
+        let blocked = self
+            .make_links(&prepared.entries)
+            .map_err(|error| self.judge(error))?;
+        if !blocked.is_empty() {
+            return Err(StageError::Blocked {
+                paths: blocked.iter().map(|entry| self.at.entry(entry)).collect(),
+            });
+        }
+        let (staged, numbered) = (self.staging("current"), self.staging("switch"));
+        let made = ops::symlink(&current_target(number), &staged)
+            .and_then(|()| ops::symlink(&switch_target(release), &numbered))
+            .and_then(|()| ops::sync_dir(&self.at.term(self.term)))
+            .and_then(|()| ops::sync_dir(self.at.root()));
+        made.map_err(|error| self.judge(error))?;
+        // Last, so that a number is not used up by what could still fail.
+        match ops::rename_link_new(&numbered, &self.at.switch(number)) {
+            Err(error) if error.errno == Errno::EXIST => {
+                self.used_switch = number;
+                return Err(StageError::NumberUsed {
+                    asked: number,
+                    highest: number,
+                });
+            }
+            done => done.map_err(|error| self.judge(error))?,
+        }
+        self.used_switch = number;
+        self.highest_switch = self.highest_switch.max(number);
+        ops::sync_dir(&self.at.switches()).map_err(|error| self.judge(error))?;
         Ok(StagedSwitch {
             at: self.at.clone(),
             term: self.term,
@@ -297,6 +318,14 @@ impl Volume {
     pub fn after_unpause(&mut self, switched: &Switched) -> Result<(), ChangeError> {
         self.make_live(switched);
         self.still_ours()?;
+        match self.complete(switched) {
+            // Renewing a link takes an inode for a moment.
+            Err(ChangeError::Full(_)) if self.spend_reserve() => self.complete(switched),
+            done => done,
+        }
+    }
+
+    fn complete(&mut self, switched: &Switched) -> Result<(), ChangeError> {
         for entry in &switched.changed {
             if switched.entries.contains_key(entry) {
                 match self.renew_link(entry) {
@@ -313,20 +342,6 @@ impl Volume {
         // The same entries as the release's own: the next comparison finds them by what is shared.
         self.links = switched.entries.clone();
         ops::sync_dir(self.at.root()).map_err(|error| self.judge(error))
-    }
-
-    /// Completes the switch that this volume was opened with: whoever made it may have died before its own
-    /// [`Volume::after_unpause`]. Which entries it changed is not known, so every link is renewed.
-    ///
-    /// # Errors
-    /// As [`Volume::after_unpause`].
-    pub fn complete_found(&mut self) -> Result<(), ChangeError> {
-        self.still_ours()?;
-        if let (Some(live), Some(entries)) = (self.live.clone(), self.live_entries()?) {
-            let changed = entries.keys().cloned().collect();
-            self.after_unpause(&Switched { number: live.switch, release: live.release, entries, changed })?;
-        }
-        Ok(())
     }
 
     fn make_live(&mut self, switched: &Switched) {

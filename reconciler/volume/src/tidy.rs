@@ -70,6 +70,7 @@ impl Volume {
         let candidate = self.candidate(retired).map_err(|error| self.judge(error))?;
         self.delete_remains(candidate.as_ref().map(|(_, sealed)| sealed))
             .map_err(|error| self.judge(error))?;
+        self.fill_reserve().map_err(|error| self.judge(error))?;
         let spare = self.prepare_spare(candidate)?;
         Ok(Tidied {
             removed: surplus,
@@ -177,8 +178,10 @@ impl Volume {
         let folder = self.at.term(self.term);
         for name in look::names(&folder)? {
             let path = folder.join(&name);
+            let text = name.to_string_lossy();
             let needed = name == "journal"
-                || name.to_string_lossy().starts_with("current-")
+                || text.starts_with("current-")
+                || text.starts_with("reserve-")
                 || candidate.is_some_and(|sealed| path == sealed.folder || path == sealed.manifest_file);
             if !needed {
                 ops::remove_all(&path)?;

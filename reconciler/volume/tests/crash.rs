@@ -191,7 +191,7 @@ impl Unflushed {
 #[test]
 fn everything_that_a_switch_leads_to_is_flushed_before_it_and_the_switch_itself_before_the_outcome() {
     for scenario in [Scenario::First, Scenario::Links, Scenario::Spare, Scenario::Back] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let root = folder.path();
         let mut stage = Stage::set(root, scenario);
         fault::arm(Fault::Record);
@@ -227,7 +227,7 @@ fn everything_that_a_switch_leads_to_is_flushed_before_it_and_the_switch_itself_
 
 #[test]
 fn the_switch_inside_the_pause_is_one_rename_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut store = Store::default();
     let tree = store.tree(&[("a", "1"), ("b/c", "2")]);
     let (mut volume, _) = open(folder.path(), options());

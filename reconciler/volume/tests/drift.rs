@@ -14,7 +14,7 @@ use lockstep_core::tree::Tree;
 use lockstep_volume::{Drift, FileChange, Volume};
 
 struct Case {
-    _folder: tempfile::TempDir,
+    _folder: Folder,
     root: PathBuf,
     store: Store,
     tree: Tree,
@@ -23,7 +23,7 @@ struct Case {
 
 /// A volume with a release, a spare that shares its files, and no drift.
 fn case() -> Case {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path().to_owned();
     let mut store = Store::default();
     let tree = store.tree(&[("a.toml", "aaaa"), ("d/x", "xxxx"), ("d/e/y", "yyyy")]);

@@ -22,7 +22,7 @@ fn shared(root: &Path) -> BTreeMap<PathBuf, (u32, u64, Vec<u8>)> {
 
 #[test]
 fn every_change_of_a_deposed_coordinator_fails_by_name_and_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let live = store.tree(&[("a", "1"), ("d/x", "same")]);
@@ -89,7 +89,7 @@ fn every_change_of_a_deposed_coordinator_fails_by_name_and_changes_nothing() {
 
 #[test]
 fn a_coordinator_deposed_just_after_its_switch_cannot_complete_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let tree = store.tree(&[("a", "1"), ("gone", "1")]);
@@ -129,7 +129,7 @@ fn a_coordinator_deposed_just_after_its_switch_cannot_complete_it() {
 
 #[test]
 fn of_many_that_start_at_once_the_last_left_has_the_highest_term_and_all_others_are_deposed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     drop(open(root, options()));
     for round in 0..20_u64 {

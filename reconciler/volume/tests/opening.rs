@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 #[test]
 fn a_folder_that_does_not_exist_is_made() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path().join("deep/er/volume");
     let (volume, _) = open(&root, options());
     assert_eq!(volume.path(), std::fs::canonicalize(&root).unwrap());
@@ -26,7 +26,7 @@ fn a_folder_that_does_not_exist_is_made() {
 
 #[test]
 fn a_path_that_is_a_link_to_the_volume_is_followed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (real, link) = (folder.path().join("real"), folder.path().join("link"));
     std::fs::create_dir(&real).unwrap();
     symlink("real", &link).unwrap();
@@ -40,7 +40,7 @@ fn a_path_that_is_a_link_to_the_volume_is_followed() {
 
 #[test]
 fn a_path_that_is_a_file_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("file");
     std::fs::write(&path, "").unwrap();
     let error = Volume::open(&path, options()).unwrap_err();
@@ -51,7 +51,7 @@ fn a_path_that_is_a_file_is_refused() {
 
 #[test]
 fn foreign_files_are_refused_with_a_list_at_the_first_start() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     std::fs::write(folder.path().join("config.toml"), "old").unwrap();
     std::fs::create_dir(folder.path().join("data")).unwrap();
     symlink("/etc", folder.path().join("current")).unwrap();
@@ -66,7 +66,7 @@ fn foreign_files_are_refused_with_a_list_at_the_first_start() {
 
 #[test]
 fn a_checkout_of_a_config_repo_is_not_taken_for_a_volume() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     std::fs::create_dir(folder.path().join(".lockstep")).unwrap();
     std::fs::write(folder.path().join(".lockstep/policy.toml"), "version = 1").unwrap();
     let error = Volume::open(folder.path(), options()).unwrap_err();
@@ -78,7 +78,7 @@ fn a_checkout_of_a_config_repo_is_not_taken_for_a_volume() {
 
 #[test]
 fn a_fresh_file_system_with_lost_and_found_is_taken() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     std::fs::create_dir(folder.path().join("lost+found")).unwrap();
     let store = Store::default();
     let (mut volume, _) = open(folder.path(), options());
@@ -88,7 +88,7 @@ fn a_fresh_file_system_with_lost_and_found_is_taken() {
 
 #[test]
 fn foreign_files_that_come_later_stop_no_start() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let tree = store.tree(&[("a", "1")]);
@@ -110,7 +110,7 @@ fn foreign_files_that_come_later_stop_no_start() {
 
 #[test]
 fn a_volume_in_use_is_refused_with_the_process_that_has_it_unless_it_is_taken_over() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (first, _) = open(folder.path(), options());
     let error = Volume::open(folder.path(), options()).unwrap_err();
     let OpenError::Locked { pid, .. } = &error else {
@@ -133,7 +133,7 @@ fn a_volume_in_use_is_refused_with_the_process_that_has_it_unless_it_is_taken_ov
 
 #[test]
 fn numbers_start_above_what_is_known_elsewhere() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let floors = OpenOptions {
         term_at_least: Term(40),
         switch_at_least: SwitchNumber(70),
@@ -150,13 +150,14 @@ fn numbers_start_above_what_is_known_elsewhere() {
 
 #[test]
 fn a_dangling_current_is_told_and_mended_by_the_next_switch() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let tree = store.tree(&[("a", "1")]);
     let (mut volume, _) = open(root, options());
     publish(&mut volume, &store, &tree, 1);
     drop(volume);
+    make_writable(root);
     std::fs::remove_dir_all(root.join(".lockstep/releases")).unwrap();
     let (mut volume, found) = open(root, options());
     let Current::Dangling { switch, .. } = found.current else {
@@ -169,7 +170,7 @@ fn a_dangling_current_is_told_and_mended_by_the_next_switch() {
 
 #[test]
 fn a_current_that_is_not_ours_is_told_and_a_link_is_replaced_by_the_next_switch() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let tree = store.tree(&[("a", "1")]);
@@ -200,7 +201,7 @@ fn a_current_that_is_not_ours_is_told_and_a_link_is_replaced_by_the_next_switch(
 
 #[test]
 fn a_lost_manifest_is_made_again_from_the_release() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let tree = store.tree(&[("a", "1"), ("b/c", "2")]);
@@ -221,7 +222,7 @@ fn a_lost_manifest_is_made_again_from_the_release() {
 
 #[test]
 fn a_volume_of_another_user_is_refused_with_both_user_ids() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path().join("volume");
     drop(open(&root, options()));
     let us = rustix::process::geteuid();
@@ -248,7 +249,7 @@ fn a_volume_that_may_not_be_written_is_refused_with_the_next_step() {
         (Errno::NOSPC, "the volume is full"),
         (Errno::DQUOT, "the volume is full"),
     ] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         fault::arm(Fault::FailKind(Op::Mkdir, errno));
         let error = Volume::open(folder.path(), options()).unwrap_err();
         fault::disarm();
@@ -287,7 +288,7 @@ fn inner(test: &str, root: &Path) -> String {
 #[test]
 fn a_file_system_that_is_really_full_refuses_the_build_and_takes_it_after_space_was_freed() {
     let Ok(root) = std::env::var("LOCKSTEP_TEST_MOUNT") else {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let inner = inner(
             "a_file_system_that_is_really_full_refuses_the_build_and_takes_it_after_space_was_freed",
             folder.path(),
@@ -305,7 +306,7 @@ fn a_file_system_that_is_really_full_refuses_the_build_and_takes_it_after_space_
     let mut store = Store::default();
     let small = store.tree(&[("a", "1")]);
     let (mut volume, _) = open(root, options());
-    publish(&mut volume, &store, &small, 1);
+    let first = publish(&mut volume, &store, &small, 1);
     let mut large = small.clone();
     let file = |n: u8| [n; 64 * 1024];
     for n in 0..64 {
@@ -315,13 +316,26 @@ fn a_file_system_that_is_really_full_refuses_the_build_and_takes_it_after_space_
             blob,
         );
     }
+    let other = store.tree(&[("a", "2")]);
+    publish(&mut volume, &store, &other, 4);
     for _ in 0..3 {
         let error = volume.build(&document(&large, 2), &large, &store).unwrap_err();
         let lockstep_volume::BuildError::Change(ChangeError::Full(_)) = &error else {
             panic!("{error}")
         };
-        assert_live(root, &small, &store);
+        assert_live(root, &other, &store);
     }
+    // Somebody else fills the disk to the last byte: the way back is still open.
+    let filler = std::fs::File::create(root.join(".lockstep/filler")).unwrap();
+    while std::io::Write::write(&mut &filler, &[1; 4096]).is_ok() {}
+    let staged = volume
+        .stage_switch(&first, volume.highest_switch().next())
+        .unwrap();
+    let switched = staged.commit().unwrap();
+    volume.after_unpause(&switched).unwrap();
+    assert_live(root, &small, &store);
+    drop(filler);
+    std::fs::remove_file(root.join(".lockstep/filler")).unwrap();
     let mut fits = small.clone();
     for n in 0..16 {
         let blob = store.file(&file(n), lockstep_protocol::FileMode::Regular);
@@ -337,7 +351,7 @@ fn a_file_system_that_is_really_full_refuses_the_build_and_takes_it_after_space_
 #[test]
 fn a_file_system_that_is_really_read_only_is_refused_by_name() {
     let Ok(root) = std::env::var("LOCKSTEP_TEST_MOUNT") else {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let (mut volume, _) = open(folder.path(), options());
         publish(&mut volume, &Store::default(), &Tree::new(), 1);
         drop(volume);
@@ -364,7 +378,7 @@ fn a_file_system_that_is_really_read_only_is_refused_by_name() {
 fn modes_are_right_under_any_umask() {
     let Ok(root) = std::env::var("LOCKSTEP_TEST_UMASK") else {
         for mask in ["0000", "0077"] {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = folder();
             let program = std::env::current_exe().unwrap();
             let script = format!(
                 "umask {mask}; exec {} --exact modes_are_right_under_any_umask",

@@ -14,7 +14,7 @@ use lockstep_volume::{Current, JournalRecord, OutcomeKind, Spare, Volume};
 
 #[test]
 fn a_first_release_is_published_and_found_again_with_its_tree() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path().join("volume");
     let mut store = Store::default();
     let mut tree = store.tree(&[
@@ -60,7 +60,7 @@ fn a_first_release_is_published_and_found_again_with_its_tree() {
 
 #[test]
 fn every_road_of_building_gives_the_same_release() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let mut tree = store.tree(&[
@@ -103,7 +103,7 @@ fn every_road_of_building_gives_the_same_release() {
 
 #[test]
 fn a_one_file_change_leaves_the_other_files_as_they_are_and_shares_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let mut tree = store.tree(&[("same/a", "1"), ("same/b", "2"), ("changed", "3")]);
@@ -123,7 +123,7 @@ fn a_one_file_change_leaves_the_other_files_as_they_are_and_shares_them() {
 
 #[test]
 fn a_mode_alone_is_a_change_and_does_not_reach_the_older_release() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let (mut volume, _) = open(root, options());
@@ -147,7 +147,7 @@ fn a_mode_alone_is_a_change_and_does_not_reach_the_older_release() {
 
 #[test]
 fn going_back_to_a_kept_release_builds_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let (mut volume, _) = open(root, options());
@@ -168,7 +168,7 @@ fn going_back_to_a_kept_release_builds_nothing() {
 
 #[test]
 fn a_new_revision_with_the_same_files_gets_a_release_of_its_own() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut store = Store::default();
     let (mut volume, _) = open(folder.path(), options());
     let tree = store.tree(&[("a", "1")]);
@@ -180,7 +180,7 @@ fn a_new_revision_with_the_same_files_gets_a_release_of_its_own() {
 
 #[test]
 fn a_release_without_files_can_be_published() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut store = Store::default();
     let (mut volume, _) = open(folder.path(), options());
     publish(&mut volume, &store, &Tree::new(), 1);
@@ -192,7 +192,7 @@ fn a_release_without_files_can_be_published() {
 
 #[test]
 fn retention_keeps_what_is_reported_and_what_was_current_a_short_while_ago() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let (mut volume, _) = open(root, options());
@@ -239,7 +239,7 @@ fn retention_keeps_what_is_reported_and_what_was_current_a_short_while_ago() {
 
 #[test]
 fn switch_numbers_only_grow_and_a_used_one_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut store = Store::default();
     let (mut volume, _) = open(folder.path(), options());
     let tree = store.tree(&[("a", "1")]);
@@ -266,7 +266,7 @@ fn switch_numbers_only_grow_and_a_used_one_is_refused() {
 
 #[test]
 fn a_withdrawn_first_release_leaves_no_current_and_no_links() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let (mut volume, _) = open(root, options());
@@ -286,7 +286,7 @@ fn a_withdrawn_first_release_leaves_no_current_and_no_links() {
 
 #[test]
 fn the_journal_tells_the_next_coordinator_what_was_in_flight_until_its_outcome_is_recorded() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let root = folder.path();
     let mut store = Store::default();
     let tree = store.tree(&[("a", "1")]);

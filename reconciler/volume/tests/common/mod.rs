@@ -301,12 +301,46 @@ pub fn write_in_place(path: &Path, bytes: &[u8]) {
     std::fs::set_permissions(path, mode).unwrap();
 }
 
+/// A temporary folder that goes with all that is in it, read-only folders too.
+pub struct Folder(tempfile::TempDir);
+
+impl Folder {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        make_writable(self.0.path());
+    }
+}
+
+/// A temporary folder on the disk.
+pub fn folder() -> Folder {
+    Folder(tempfile::tempdir().unwrap())
+}
+
 /// A folder for a suite that makes thousands of volumes: in memory where there is such a file system, since
 /// what they prove does not depend on the disk.
-pub fn quick_folder() -> tempfile::TempDir {
+pub fn quick_folder() -> Folder {
     let memory = Path::new("/dev/shm");
     let made = tempfile::Builder::new()
         .prefix("lockstep-volume-")
         .tempdir_in(memory);
-    made.or_else(|_| tempfile::tempdir()).unwrap()
+    Folder(made.or_else(|_| tempfile::tempdir()).unwrap())
+}
+
+/// Makes all folders below one writable for their owner.
+pub fn make_writable(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o755));
+            make_writable(&entry.path());
+        }
+    }
 }
