@@ -12,11 +12,14 @@
 //! It never decides: what evidence means is core's business. It must never send a signal or stop a process
 //! itself: that is the guard's business, which outlives it.
 
+mod answers;
 mod checks;
 mod evidence;
 mod folders;
 mod link;
 mod mounts;
+mod orders;
+mod phrases;
 mod probes;
 mod task;
 

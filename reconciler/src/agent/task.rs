@@ -7,10 +7,7 @@ use std::time::Duration;
 use lockstep_core::ledger::back_off;
 use lockstep_core::rollout::{CheckVerdict, Event, Evidence, MemberId, ProbeResult};
 use lockstep_core::service::ServiceName;
-use lockstep_guard::wire::{
-    Answer, Body, Event as GuardEvent, Exit, InstanceRef, Message, Process, Refusal, SignalFault,
-};
-use lockstep_protocol::InstanceToken;
+use lockstep_guard::wire::Process;
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -18,7 +15,7 @@ use tokio::time::Instant;
 
 use super::evidence::Heard;
 use super::link::{Link, LinkError};
-use super::{AgentSpec, Order, Report, Target, checks, mounts, probes};
+use super::{AgentSpec, Order, Report, Target, probes};
 use crate::clock::Clock;
 
 /// Statement files are looked at this often although nothing was heard: inotify is a doorbell, no evidence.
@@ -33,24 +30,24 @@ pub struct AgentFailed(#[from] notify::Error);
 
 /// The agent. [`Agent::run`] ends when its orders' sender is gone, and joins all it started.
 pub struct Agent {
-    spec: AgentSpec,
+    pub(super) spec: AgentSpec,
     clock: Clock,
     orders: mpsc::UnboundedReceiver<Order>,
     reports: mpsc::UnboundedSender<Report>,
-    pending: BTreeMap<u64, Pending>,
+    pub(super) pending: BTreeMap<u64, Pending>,
     heard: Heard,
-    work: JoinSet<Finished>,
-    probing: BTreeSet<ServiceName>,
-    probe_due: BTreeMap<ServiceName, Instant>,
-    offered: BTreeSet<ServiceName>,
-    pids: BTreeMap<ServiceName, u32>,
+    pub(super) work: JoinSet<Finished>,
+    pub(super) probing: BTreeSet<ServiceName>,
+    pub(super) probe_due: BTreeMap<ServiceName, Instant>,
+    pub(super) offered: BTreeSet<ServiceName>,
+    pub(super) pids: BTreeMap<ServiceName, u32>,
     doorbell: Arc<Notify>,
     /// Held for its drop: it ends the watch.
     _watcher: notify::RecommendedWatcher,
 }
 
 /// What an answer of the guard means.
-enum Pending {
+pub(super) enum Pending {
     Examine {
         targets: Vec<Target>,
         unfit: BTreeMap<MemberId, String>,
@@ -68,7 +65,7 @@ enum Pending {
 }
 
 /// What a task of the agent's came to.
-enum Finished {
+pub(super) enum Finished {
     Probe {
         service: ServiceName,
         result: ProbeResult,
@@ -80,7 +77,7 @@ enum Finished {
 }
 
 /// How the conversation with the guard ended.
-enum Ended {
+pub(super) enum Ended {
     Orders,
     Down,
     Deposed,
@@ -234,12 +231,12 @@ impl Agent {
         }
     }
 
-    fn tell(&self, report: Report) {
+    pub(super) fn tell(&self, report: Report) {
         // The coordinator is gone only while the program ends.
         let _ = self.reports.send(report);
     }
 
-    fn look(&mut self, again: bool) {
+    pub(super) fn look(&mut self, again: bool) {
         let names: Vec<_> = self
             .spec
             .definitions
@@ -290,428 +287,12 @@ impl Agent {
             Finished::Check { service, verdict } => Event::Checked { service, verdict },
         }));
     }
-
-    async fn carry_out(&mut self, order: Order, link: &mut Link) -> Result<Option<Ended>, LinkError> {
-        match order {
-            Order::Hold(services) => {
-                let services = services.iter().map(ToString::to_string).collect();
-                self.ask(link, Body::Hold { services }, Pending::Nothing).await?;
-            }
-            Order::Release => {
-                self.probing.clear();
-                for service in std::mem::take(&mut self.offered) {
-                    self.spec.folders.withdraw_offer(&service);
-                }
-                self.ask(link, Body::Release, Pending::Nothing).await?;
-            }
-            Order::Examine(targets) => {
-                let unfit = targets
-                    .iter()
-                    .filter_map(|target| {
-                        let pid = self.pids.get(&target.member.service)?;
-                        Some((target.member.clone(), mounts::pinned_to_a_release(*pid)?))
-                    })
-                    .collect();
-                let signals = signals_of(&targets);
-                self.ask(
-                    link,
-                    Body::Examine { signals },
-                    Pending::Examine { targets, unfit },
-                )
-                .await?;
-            }
-            Order::Pause {
-                targets,
-                within,
-                limit,
-            } => {
-                let body = Body::Freeze {
-                    instances: targets.iter().map(reference).collect(),
-                    within_ms: millis(within),
-                    limit_ms: millis(limit),
-                    signals: by_service(&targets),
-                };
-                self.ask(link, body, Pending::Pause).await?;
-            }
-            Order::Unpause(targets) => {
-                let body = Body::Thaw {
-                    signals: by_service(&targets),
-                };
-                self.ask(link, body, Pending::Unpause).await?;
-            }
-            Order::Tell(targets) => {
-                let body = Body::Signal {
-                    signals: signals_of(&targets),
-                };
-                self.ask(link, body, Pending::Tell).await?;
-            }
-            Order::Restart(services) => {
-                for service in services {
-                    let body = Body::Stop {
-                        service: service.to_string(),
-                    };
-                    self.ask(link, body, Pending::StopToStart(service)).await?;
-                }
-            }
-            Order::Start(services) => {
-                for service in services {
-                    let body = Body::Start {
-                        service: service.to_string(),
-                    };
-                    self.ask(link, body, Pending::Start(service)).await?;
-                }
-            }
-            Order::Stop(services) => {
-                if services.is_empty() {
-                    self.tell(Report::Stopped(Ok(())));
-                }
-                for service in services {
-                    let body = Body::Stop {
-                        service: service.to_string(),
-                    };
-                    self.ask(link, body, Pending::Stop { service }).await?;
-                }
-            }
-            Order::Dismiss(services) => {
-                for service in services {
-                    let body = Body::Stop {
-                        service: service.to_string(),
-                    };
-                    self.ask(link, body, Pending::Nothing).await?;
-                }
-            }
-            Order::Offer(services, offer) => {
-                for service in services {
-                    if let Err(error) = self.spec.folders.offer(&service, &offer) {
-                        // Without an offer there is no vote, and the time limit says so.
-                        tracing::error!(%service, %error, "an offer cannot be made");
-                    }
-                    self.offered.insert(service);
-                }
-            }
-            Order::Probe(services) => {
-                let now = Instant::now();
-                for service in &services {
-                    self.probe_due.insert(service.clone(), now);
-                }
-                self.probing = services;
-            }
-            Order::Look => self.look(true),
-            Order::Check {
-                service,
-                command,
-                within,
-            } => {
-                self.work.spawn(async move {
-                    let verdict = checks::run(&command, within).await;
-                    Finished::Check { service, verdict }
-                });
-            }
-            Order::Shutdown => {
-                self.ask(link, Body::Shutdown, Pending::Shutdown).await?;
-            }
-        }
-        Ok(None)
-    }
-
-    async fn ask(&mut self, link: &mut Link, body: Body, pending: Pending) -> Result<(), LinkError> {
-        let id = link.send(body).await?;
-        self.pending.insert(id, pending);
-        Ok(())
-    }
-
-    /// Answers an order that cannot be carried out.
-    fn refuse(&self, order: Order, why: &str) {
-        let event = match order {
-            Order::Pause { .. } => Event::PauseFailed {
-                reason: why.to_owned(),
-            },
-            Order::Check { service, .. } => Event::Checked {
-                service,
-                verdict: CheckVerdict::Unknown(why.to_owned()),
-            },
-            Order::Stop(_) => return self.tell(Report::Stopped(Err(why.to_owned()))),
-            // The loss of the agent was told, and what it means for these is decided by it.
-            Order::Hold(_)
-            | Order::Release
-            | Order::Examine(_)
-            | Order::Unpause(_)
-            | Order::Tell(_)
-            | Order::Restart(_)
-            | Order::Start(_)
-            | Order::Dismiss(_)
-            | Order::Offer(_, _)
-            | Order::Probe(_)
-            | Order::Look
-            | Order::Shutdown => return,
-        };
-        self.tell(Report::Event(event));
-    }
-
-    async fn heard_guard(&mut self, message: Message, link: &mut Link) -> Result<Option<Ended>, LinkError> {
-        match message {
-            Message::Event { event } => {
-                self.guard_event(event);
-                Ok(None)
-            }
-            Message::Answer { id, result } => {
-                let Some(pending) = self.pending.remove(&id) else {
-                    return Ok(None);
-                };
-                if let Err(Refusal::Deposed { .. }) = result {
-                    return Ok(Some(Ended::Deposed));
-                }
-                self.answered(pending, result, link).await
-            }
-        }
-    }
-
-    fn guard_event(&mut self, event: GuardEvent) {
-        match event {
-            GuardEvent::Ended {
-                instance,
-                exit,
-                back_off_ms,
-            } => {
-                let service = ServiceName::new(&instance.service);
-                self.pids.remove(&service);
-                let mut how = phrase(&exit);
-                if let Some(back_off) = back_off_ms {
-                    how = format!("{how} (started again in {back_off} ms)");
-                }
-                self.tell(Report::Event(Event::Ended {
-                    member: MemberId::only(&service),
-                    instance: InstanceToken(instance.instance),
-                    how,
-                }));
-            }
-            GuardEvent::Started { service, process } => {
-                let service = ServiceName::new(&service);
-                self.tell(Report::Restarted(service.clone()));
-                self.started(&service, &process);
-            }
-            GuardEvent::FreezeExpired => self.tell(Report::Event(Event::PauseExpired)),
-        }
-    }
-
-    fn started(&mut self, service: &ServiceName, process: &Process) {
-        self.pids.insert(service.clone(), process.pid);
-        let member = MemberId::only(service);
-        self.tell(Report::Process {
-            member: member.clone(),
-            pid: process.pid,
-        });
-        self.tell(Report::Event(Event::Started {
-            member,
-            instance: InstanceToken(process.instance.clone()),
-        }));
-        self.look(true);
-    }
-
-    async fn answered(
-        &mut self,
-        pending: Pending,
-        result: Result<Answer, Refusal>,
-        link: &mut Link,
-    ) -> Result<Option<Ended>, LinkError> {
-        match (pending, result) {
-            (Pending::Examine { targets, mut unfit }, result) => {
-                match result {
-                    Ok(Answer::Signalled { faults }) => {
-                        for target in &targets {
-                            if let Some(fault) = faults.get(target.member.service.as_str()) {
-                                unfit.insert(target.member.clone(), fault_phrase(fault, target));
-                            }
-                        }
-                    }
-                    Ok(_) => {}
-                    Err(refusal) => {
-                        for target in &targets {
-                            unfit.insert(target.member.clone(), refusal_phrase(&refusal));
-                        }
-                    }
-                }
-                self.tell(Report::Event(Event::Examined { unfit }));
-            }
-            (Pending::Pause, Ok(_)) => self.tell(Report::Event(Event::Paused)),
-            (Pending::Pause, Err(refusal)) => {
-                self.tell(Report::Event(Event::PauseFailed {
-                    reason: refusal_phrase(&refusal),
-                }));
-            }
-            (
-                Pending::Unpause,
-                Ok(Answer::Thawed {
-                    pause_us,
-                    expired,
-                    unsent,
-                }),
-            ) => {
-                self.tell(Report::Event(Event::Unpaused {
-                    pause: Duration::from_micros(pause_us),
-                    expired,
-                    unsent: members(unsent),
-                }));
-            }
-            (Pending::Unpause, result) => {
-                // Nothing was frozen any more: the limit had passed before.
-                tracing::error!(answer = ?result, "the guard could not unpause what was no longer paused");
-                return Ok(Some(Ended::Lost));
-            }
-            (Pending::Tell, Ok(Answer::Signalled { faults })) => {
-                self.tell(Report::Event(Event::Told {
-                    unsent: members(faults),
-                }));
-            }
-            (Pending::Tell, result) => {
-                tracing::error!(answer = ?result, "the guard could not send reloads");
-                self.tell(Report::Event(Event::Told {
-                    unsent: BTreeMap::new(),
-                }));
-            }
-            (Pending::Start(service), Ok(Answer::Started { process })) => self.started(&service, &process),
-            (Pending::Start(service), result) => {
-                let reason = match result {
-                    Err(refusal) => refusal_phrase(&refusal),
-                    Ok(answer) => format!("the guard answered {answer:?}"),
-                };
-                self.tell(Report::Event(Event::StartFailed {
-                    member: MemberId::only(&service),
-                    reason,
-                }));
-            }
-            (Pending::StopToStart(service), Ok(_)) => {
-                let body = Body::Start {
-                    service: service.to_string(),
-                };
-                self.ask(link, body, Pending::Start(service)).await?;
-            }
-            (Pending::StopToStart(service), Err(refusal)) => {
-                let reason = refusal_phrase(&refusal);
-                self.tell(Report::Event(Event::StartFailed {
-                    member: MemberId::only(&service),
-                    reason,
-                }));
-            }
-            (Pending::Stop { service }, result) => {
-                let more = self
-                    .pending
-                    .values()
-                    .any(|pending| matches!(pending, Pending::Stop { .. }));
-                match result {
-                    Err(refusal) => {
-                        let why = format!("{service}: {}", refusal_phrase(&refusal));
-                        self.tell(Report::Stopped(Err(why)));
-                    }
-                    Ok(_) if more => {}
-                    Ok(_) => self.tell(Report::Stopped(Ok(()))),
-                }
-            }
-            (Pending::Shutdown, _) => {
-                self.tell(Report::Down);
-                return Ok(Some(Ended::Down));
-            }
-            (Pending::Nothing, Ok(_)) => {}
-            (Pending::Nothing, Err(refusal)) => {
-                tracing::error!(refusal = ?refusal, "the guard refused an order");
-            }
-        }
-        Ok(None)
-    }
 }
 
 async fn sleep_until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
-    }
-}
-
-fn reference(target: &Target) -> InstanceRef {
-    InstanceRef {
-        service: target.member.service.to_string(),
-        instance: target.instance.0.clone(),
-    }
-}
-
-fn signals_of(targets: &[Target]) -> Vec<(InstanceRef, String)> {
-    targets
-        .iter()
-        .filter_map(|target| Some((reference(target), target.signal.clone()?)))
-        .collect()
-}
-
-fn by_service(targets: &[Target]) -> BTreeMap<String, String> {
-    targets
-        .iter()
-        .filter_map(|target| Some((target.member.service.to_string(), target.signal.clone()?)))
-        .collect()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn members(faults: BTreeMap<String, SignalFault>) -> BTreeMap<MemberId, String> {
-    faults
-        .into_iter()
-        .map(|(service, fault)| {
-            let phrase = match fault {
-                SignalFault::Gone => "the process is gone".to_owned(),
-                SignalFault::WouldKill => "the signal would kill it: no handler is set up".to_owned(),
-                SignalFault::Refused { error } => error,
-            };
-            (MemberId::only(&ServiceName::new(&service)), phrase)
-        })
-        .collect()
-}
-
-fn fault_phrase(fault: &SignalFault, target: &Target) -> String {
-    let signal = target.signal.as_deref().unwrap_or("the signal");
-    match fault {
-        SignalFault::Gone => "the process is gone".to_owned(),
-        SignalFault::WouldKill => format!(
-            "{signal} would kill it: it is neither caught, ignored nor blocked. Set the handler up first thing \
-             at start (Python: signal.signal({signal}, …) before slow imports; Go: signal.Notify; Rust: \
-             lockstep_client's Trigger::Signal), or set `reload` to another signal"
-        ),
-        SignalFault::Refused { error } => format!("{signal} cannot be sent: {error}"),
-    }
-}
-
-fn refusal_phrase(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Deposed { highest_term } => format!("a coordinator of term {highest_term} has taken over"),
-        Refusal::NoHello => "the conversation was not opened".to_owned(),
-        Refusal::UnknownService { service } => format!("{service} is not known to the guard"),
-        Refusal::NotThatInstance { service } => {
-            format!("{service} is not the process any more that was meant")
-        }
-        Refusal::FreezeTimedOut {
-            unconfirmed,
-            services,
-        } => format!(
-            "{} did not stop in time ({}): a process in uninterruptible sleep cannot be paused",
-            services.join(", "),
-            unconfirmed.join(", ")
-        ),
-        Refusal::SignalWouldKill { service, signal } => {
-            format!(
-                "{service}: {signal} would kill it now: its handler is gone (it may have executed another program)"
-            )
-        }
-        Refusal::NoHolder => "the holder did not answer, and without it nobody is paused".to_owned(),
-        Refusal::AlreadyFrozen => "somebody is paused already".to_owned(),
-        Refusal::CannotStart { service, error } => format!("{service} could not be started: {error}"),
-        Refusal::Failed { error } => error.clone(),
-    }
-}
-
-fn phrase(exit: &Exit) -> String {
-    match exit {
-        Exit::Code(code) => format!("exited with status {code}"),
-        Exit::Signal(signal) => format!("was killed by {signal}"),
-        Exit::Unknown => "ended (how is unknown: an earlier guard was its parent)".to_owned(),
     }
 }
 

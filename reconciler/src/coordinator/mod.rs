@@ -22,8 +22,13 @@ mod conclude;
 mod consider;
 mod drift;
 mod drive;
+mod execute;
+mod members;
+mod points;
+mod reconnect;
 pub mod request;
 mod start;
+mod take_up;
 pub mod volume;
 
 use std::collections::BTreeMap;
@@ -133,7 +138,7 @@ struct Coordinator {
     verdict: Option<(Revision, Verdict)>,
     aborted: Option<Aborted>,
     active: Option<Active>,
-    recovering: Option<start::Recovering>,
+    recovering: Option<take_up::Recovering>,
     instances: Instances,
     reads: ReadsTable,
     source_view: SourceView,

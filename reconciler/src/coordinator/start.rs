@@ -12,32 +12,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use lockstep_core::admission::Live;
-use lockstep_core::ledger::SettledTree;
-use lockstep_core::rollout::{self, Event, MemberId};
-use lockstep_core::service::ServiceName;
-use lockstep_guard::wire::{Definition, Supervised};
-use lockstep_protocol::{InstanceToken, SwitchNumber, env};
-use lockstep_volume::{
-    Current, FenceError, Found, Intent, OpenError, OpenOptions, OutcomeKind, Side, Term, Volume,
-};
+use lockstep_guard::wire::Definition;
+use lockstep_protocol::{SwitchNumber, env};
+use lockstep_volume::{FenceError, OpenError, OpenOptions, Term, Volume};
 use tokio::sync::{mpsc, watch};
 
+use super::take_up::take_up;
 use super::volume::VolumeThread;
-use super::{Active, Coordinator, End, Handle, LiveRelease, Request, drift};
-use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Order};
+use super::{Coordinator, End, Handle, Request, drift};
+use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders};
+use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
-use crate::candidate::{Reader, Validated};
 use crate::clock::Clock;
 use crate::events::{Event as Record, EventLog};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::{LedgerStore, StoreError};
-
-/// How long the first statements and probes of living instances are waited for before a candidate is tried.
-const OBSERVE: Duration = Duration::from_secs(2);
 
 /// How to start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -94,14 +85,6 @@ pub enum StartError {
     /// The system gives no thread or no program path.
     #[error("{0}")]
     System(std::io::Error),
-}
-
-/// A rollout without an outcome, and what `current` pointed to.
-#[derive(Debug)]
-pub(super) struct Recovering {
-    intent: Intent,
-    current: Option<SwitchNumber>,
-    candidate: Option<Arc<Validated>>,
 }
 
 /// Runs the reconciler until a signal, `lockstep down` or a higher term ends it.
@@ -270,322 +253,6 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     // The agent ends by itself when its orders do.
     let _ = agent.await;
     Ok(end)
-}
-
-/// What was taken up from the volume.
-struct Taken {
-    live: Option<LiveRelease>,
-    recovering: Option<Recovering>,
-    /// A rollout that settled by the journal, for a ledger that was not flushed any more.
-    settled: Option<SettledTree>,
-    alarms: BTreeMap<&'static str, String>,
-    healing: Option<BTreeMap<ServiceName, rollout::Effect>>,
-}
-
-impl Taken {
-    fn all(&self) -> impl Iterator<Item = &Arc<Validated>> {
-        let live = self.live.as_ref().map(|live| &live.validated);
-        let candidate = self
-            .recovering
-            .as_ref()
-            .and_then(|recovering| recovering.candidate.as_ref());
-        live.into_iter().chain(candidate)
-    }
-}
-
-fn take_up(
-    volume: &mut Volume,
-    found: Found,
-    settings: &Settings,
-    readers: &[Reader],
-) -> Result<Taken, StartError> {
-    let mut taken = Taken {
-        live: None,
-        recovering: None,
-        settled: None,
-        alarms: BTreeMap::new(),
-        healing: None,
-    };
-    let current = match &found.current {
-        Current::Live { switch, .. } | Current::Dangling { switch, .. } => Some(*switch),
-        Current::None | Current::Foreign { .. } => None,
-    };
-    let journal = found.journal;
-    let open = journal
-        .as_ref()
-        .filter(|record| record.outcome().is_none())
-        .and_then(|record| record.intent().cloned());
-    if let Some(record) = &journal
-        && let (Some(intent), Some(outcome)) = (record.intent(), record.outcome())
-        && outcome.kind == OutcomeKind::Settled
-    {
-        taken.settled = Some(SettledTree {
-            revision: intent.to.revision.clone(),
-            digest: intent.to.digest,
-            at: outcome.ended,
-        });
-    }
-    if let Some(intent) = open {
-        if let Some(from) = &intent.from {
-            taken.live = read_side(volume, from, settings, readers)?;
-        }
-        let candidate = read_side(volume, &intent.to, settings, readers)?.map(|side| side.validated);
-        taken.recovering = Some(Recovering {
-            intent,
-            current,
-            candidate,
-        });
-        return Ok(taken);
-    }
-    match found.current {
-        Current::None => {}
-        Current::Live {
-            switch,
-            release,
-            document,
-            ..
-        } => {
-            let side = Side {
-                switch,
-                revision: document.revision,
-                digest: document.digest,
-                release,
-            };
-            taken.live = read_side(volume, &side, settings, readers)?;
-        }
-        Current::Dangling { target, .. } => {
-            taken.lost(format!("`current` points to {}, which is gone", target.display()));
-        }
-        Current::Foreign { target } => {
-            let target = target.map_or_else(
-                || "no link".to_owned(),
-                |to| format!("a link to {}", to.display()),
-            );
-            taken.lost(format!("`current` is {target}, which is none of Lockstep's"));
-        }
-    }
-    Ok(taken)
-}
-
-impl Taken {
-    fn lost(&mut self, what: String) {
-        let message = format!("{what}: the head of the branch is rolled out as if it were the first release");
-        tracing::error!("{message}");
-        self.alarms.insert("drift", message);
-    }
-}
-
-/// A release on the volume, with what can be known of it without git.
-fn read_side(
-    volume: &mut Volume,
-    side: &Side,
-    settings: &Settings,
-    readers: &[Reader],
-) -> Result<Option<LiveRelease>, StartError> {
-    let unreadable = |reason: String| StartError::Release {
-        release: side.release.to_string(),
-        reason,
-    };
-    let Some(tree) = volume
-        .tree_of(&side.release)
-        .map_err(|error| unreadable(error.to_string()))?
-    else {
-        return Ok(None);
-    };
-    let folder = volume
-        .path()
-        .join(".lockstep/releases")
-        .join(side.release.as_str());
-    let document = std::fs::read(folder.join(lockstep_protocol::RELEASE_FILE))
-        .map_err(|error| error.to_string())
-        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
-        .map_err(unreadable)?;
-    let prefix = &settings.source.spec.path;
-    let validated = Validated::from_release(&document, tree, &folder, prefix, readers)
-        .map_err(|error| unreadable(error.to_string()))?;
-    Ok(Some(LiveRelease {
-        live: Live {
-            revision: side.revision.clone(),
-            digest: side.digest,
-            switch: side.switch,
-            published: side.revision.clone(),
-        },
-        release: side.release.clone(),
-        validated: Arc::new(validated),
-    }))
-}
-
-impl Coordinator {
-    /// What the journal knows and the ledger does not, because the program died between the two.
-    fn catch_up_ledger(&mut self, settled: Option<SettledTree>) {
-        let known = |tree: &SettledTree, store: &LedgerStore| {
-            store
-                .ledger()
-                .settled
-                .iter()
-                .any(|known| known.revision == tree.revision && known.digest == tree.digest)
-        };
-        if let Some(tree) = settled.filter(|tree| !known(tree, &self.store)) {
-            let reads = self.reads.of(&tree.digest).cloned().unwrap_or_default();
-            let noted = self.store.change(|ledger| ledger.note_settled(tree, &reads));
-            self.remember(noted);
-        }
-        // The newest commit with the live files is what people call live.
-        if let Some(live) = &mut self.live
-            && let Some(last) = self.store.ledger().last_settled()
-            && last.digest == live.live.digest
-        {
-            live.live.revision = last.revision.clone();
-        }
-    }
-
-    /// The mirror knows a revision that was taken up from the volume, its policy included.
-    pub(super) fn taken_up(&mut self, validated: Arc<Validated>) {
-        self.reads.insert(validated.digest(), validated.reads().clone());
-        let fits = |known: &Validated| {
-            known.digest() == validated.digest() && known.revision() == validated.revision()
-        };
-        if let Some(live) = self.live.as_mut().filter(|live| fits(&live.validated)) {
-            live.validated = Arc::clone(&validated);
-            self.base.send_replace(Base {
-                settled: Some(Arc::clone(&validated)),
-            });
-        }
-        if let Some(candidate) = self
-            .active
-            .as_mut()
-            .and_then(|active| active.candidate.as_mut())
-            .filter(|known| fits(known))
-        {
-            *candidate = Arc::clone(&validated);
-        }
-        if let Some(candidate) = self
-            .recovering
-            .as_mut()
-            .and_then(|recovering| recovering.candidate.as_mut())
-            .filter(|known| fits(known))
-        {
-            *candidate = validated;
-        }
-    }
-
-    /// The guard answers: who lives is known, and whoever should live and does not is started.
-    pub(super) fn connected(&mut self, services: &[Supervised], ages: &BTreeMap<ServiceName, Duration>) {
-        let now = self.clock.now();
-        let mut alive = BTreeMap::new();
-        for known in services {
-            let name = ServiceName::new(&known.service);
-            let id = MemberId::only(&name);
-            let instance = self.instances.entry(id.clone()).or_default();
-            instance.restarts = known.restarts;
-            match &known.process {
-                Some(process) => {
-                    let age = ages.get(&name).copied().unwrap_or_default();
-                    let since = rollout::Moment(now.0.saturating_sub(age));
-                    let token = InstanceToken(process.instance.clone());
-                    instance.note_started(token.clone(), process.pid, since);
-                    alive.insert(id, token);
-                }
-                None => instance.alive = None,
-            }
-        }
-        for (name, _) in &self.services {
-            self.instances.entry(MemberId::only(name)).or_default();
-        }
-        let unwanted: Vec<_> = alive
-            .keys()
-            .map(|id| id.service.clone())
-            .filter(|name| self.settings.service(name).is_none())
-            .collect();
-        if !unwanted.is_empty() {
-            tracing::warn!(services = ?unwanted, "not in the settings any more: stopped");
-            self.instances.retain(|id, _| !unwanted.contains(&id.service));
-            let _ = self.orders.send(Order::Dismiss(unwanted));
-        }
-        if !self.connected {
-            self.connected = true;
-            self.observed_at = Some(now.after(OBSERVE));
-        }
-        if let Some(recovering) = self.recovering.take() {
-            self.recover(recovering, alive);
-        } else if let Some(active) = &self.active {
-            // What was held belonged to the connection that is gone.
-            let services = active
-                .rollout
-                .members
-                .keys()
-                .map(|id| id.service.clone())
-                .collect();
-            let _ = self.orders.send(Order::Hold(services));
-            self.event(Event::AgentBack { alive });
-        }
-        self.start_the_dead();
-    }
-
-    /// With a release that settled, supervised services are started before any git server was asked.
-    fn start_the_dead(&self) {
-        if self.live.is_none() {
-            return;
-        }
-        let rolling = |name: &ServiceName| {
-            self.active
-                .as_ref()
-                .is_some_and(|active| active.rollout.members.contains_key(&MemberId::only(name)))
-        };
-        let dead: Vec<_> = self
-            .services
-            .iter()
-            .map(|(name, _)| name)
-            .filter(|name| {
-                let instance = self.instances.get(&MemberId::only(name));
-                instance.is_none_or(|instance| instance.alive.is_none()) && !rolling(name)
-            })
-            .cloned()
-            .collect();
-        if !dead.is_empty() {
-            let _ = self.orders.send(Order::Start(dead));
-        }
-    }
-
-    /// Takes up a rollout that has no outcome.
-    fn recover(&mut self, recovering: Recovering, alive: BTreeMap<MemberId, InstanceToken>) {
-        let Recovering {
-            intent,
-            current,
-            candidate,
-        } = recovering;
-        let rollout: rollout::Rollout = match serde_json::from_value(intent.detail.clone()) {
-            Ok(rollout) => rollout,
-            Err(error) => {
-                // Written by a version that is not understood: what is known without it is enough to go on.
-                tracing::error!(%error, "the intent in the journal is not understood; the head is judged anew");
-                return;
-            }
-        };
-        let found = rollout::Found {
-            current,
-            quarantined: self.store.ledger().quarantine_of(&intent.to.revision).is_some(),
-            alive,
-        };
-        tracing::warn!(rollout = %rollout.id, ?current, "taking up a rollout that has no outcome");
-        let (rollout, commands) = rollout::recover(rollout, &found, self.clock.now());
-        self.active = Some(Active {
-            rollout,
-            candidate,
-            release_from: intent.from.map(|from| from.release),
-            release_to: Some(intent.to.release),
-            staged: None,
-            current,
-            switched: None,
-            began: Instant::now(),
-            seen: Instant::now(),
-            pause: None,
-            quiet: false,
-            waiting: Vec::new(),
-            phase_began: Instant::now(),
-        });
-        self.follow("", commands);
-    }
 }
 
 fn definition(service: &crate::settings::Service, settings: &Settings, folders: &Folders) -> Definition {

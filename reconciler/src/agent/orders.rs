@@ -1,0 +1,205 @@
+//! Carrying out the coordinator's orders: each becomes a request to the guard, a task, or a file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lockstep_core::rollout::{CheckVerdict, Event};
+use lockstep_guard::wire::{Body, InstanceRef};
+use tokio::time::Instant;
+
+use super::link::{Link, LinkError};
+use super::task::{Agent, Ended, Finished, Pending};
+use super::{Order, Report, Target, checks, mounts};
+
+impl Agent {
+    pub(super) async fn carry_out(
+        &mut self,
+        order: Order,
+        link: &mut Link,
+    ) -> Result<Option<Ended>, LinkError> {
+        match order {
+            Order::Hold(services) => {
+                let services = services.iter().map(ToString::to_string).collect();
+                self.ask(link, Body::Hold { services }, Pending::Nothing).await?;
+            }
+            Order::Release => {
+                self.probing.clear();
+                for service in std::mem::take(&mut self.offered) {
+                    self.spec.folders.withdraw_offer(&service);
+                }
+                self.ask(link, Body::Release, Pending::Nothing).await?;
+            }
+            Order::Examine(targets) => {
+                let unfit = targets
+                    .iter()
+                    .filter_map(|target| {
+                        let pid = self.pids.get(&target.member.service)?;
+                        Some((target.member.clone(), mounts::pinned_to_a_release(*pid)?))
+                    })
+                    .collect();
+                let signals = signals_of(&targets);
+                self.ask(
+                    link,
+                    Body::Examine { signals },
+                    Pending::Examine { targets, unfit },
+                )
+                .await?;
+            }
+            Order::Pause {
+                targets,
+                within,
+                limit,
+            } => {
+                let body = Body::Freeze {
+                    instances: targets.iter().map(reference).collect(),
+                    within_ms: millis(within),
+                    limit_ms: millis(limit),
+                    signals: by_service(&targets),
+                };
+                self.ask(link, body, Pending::Pause).await?;
+            }
+            Order::Unpause(targets) => {
+                let body = Body::Thaw {
+                    signals: by_service(&targets),
+                };
+                self.ask(link, body, Pending::Unpause).await?;
+            }
+            Order::Tell(targets) => {
+                let body = Body::Signal {
+                    signals: signals_of(&targets),
+                };
+                self.ask(link, body, Pending::Tell).await?;
+            }
+            Order::Restart(services) => {
+                for service in services {
+                    let body = Body::Stop {
+                        service: service.to_string(),
+                    };
+                    self.ask(link, body, Pending::StopToStart(service)).await?;
+                }
+            }
+            Order::Start(services) => {
+                for service in services {
+                    let body = Body::Start {
+                        service: service.to_string(),
+                    };
+                    self.ask(link, body, Pending::Start(service)).await?;
+                }
+            }
+            Order::Stop(services) => {
+                if services.is_empty() {
+                    self.tell(Report::Stopped(Ok(())));
+                }
+                for service in services {
+                    let body = Body::Stop {
+                        service: service.to_string(),
+                    };
+                    self.ask(link, body, Pending::Stop { service }).await?;
+                }
+            }
+            Order::Dismiss(services) => {
+                for service in services {
+                    let body = Body::Stop {
+                        service: service.to_string(),
+                    };
+                    self.ask(link, body, Pending::Nothing).await?;
+                }
+            }
+            Order::Offer(services, offer) => {
+                for service in services {
+                    if let Err(error) = self.spec.folders.offer(&service, &offer) {
+                        // Without an offer there is no vote, and the time limit says so.
+                        tracing::error!(%service, %error, "an offer cannot be made");
+                    }
+                    self.offered.insert(service);
+                }
+            }
+            Order::Probe(services) => {
+                let now = Instant::now();
+                for service in &services {
+                    self.probe_due.insert(service.clone(), now);
+                }
+                self.probing = services;
+            }
+            Order::Look => self.look(true),
+            Order::Check {
+                service,
+                command,
+                within,
+            } => {
+                self.work.spawn(async move {
+                    let verdict = checks::run(&command, within).await;
+                    Finished::Check { service, verdict }
+                });
+            }
+            Order::Shutdown => {
+                self.ask(link, Body::Shutdown, Pending::Shutdown).await?;
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn ask(
+        &mut self,
+        link: &mut Link,
+        body: Body,
+        pending: Pending,
+    ) -> Result<(), LinkError> {
+        let id = link.send(body).await?;
+        self.pending.insert(id, pending);
+        Ok(())
+    }
+
+    /// Answers an order that cannot be carried out.
+    pub(super) fn refuse(&self, order: Order, why: &str) {
+        let event = match order {
+            Order::Pause { .. } => Event::PauseFailed {
+                reason: why.to_owned(),
+            },
+            Order::Check { service, .. } => Event::Checked {
+                service,
+                verdict: CheckVerdict::Unknown(why.to_owned()),
+            },
+            Order::Stop(_) => return self.tell(Report::Stopped(Err(why.to_owned()))),
+            // The loss of the agent was told, and what it means for these is decided by it.
+            Order::Hold(_)
+            | Order::Release
+            | Order::Examine(_)
+            | Order::Unpause(_)
+            | Order::Tell(_)
+            | Order::Restart(_)
+            | Order::Start(_)
+            | Order::Dismiss(_)
+            | Order::Offer(_, _)
+            | Order::Probe(_)
+            | Order::Look
+            | Order::Shutdown => return,
+        };
+        self.tell(Report::Event(event));
+    }
+}
+
+fn reference(target: &Target) -> InstanceRef {
+    InstanceRef {
+        service: target.member.service.to_string(),
+        instance: target.instance.0.clone(),
+    }
+}
+
+fn signals_of(targets: &[Target]) -> Vec<(InstanceRef, String)> {
+    targets
+        .iter()
+        .filter_map(|target| Some((reference(target), target.signal.clone()?)))
+        .collect()
+}
+
+fn by_service(targets: &[Target]) -> BTreeMap<String, String> {
+    targets
+        .iter()
+        .filter_map(|target| Some((target.member.service.to_string(), target.signal.clone()?)))
+        .collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

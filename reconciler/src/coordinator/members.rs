@@ -1,0 +1,101 @@
+//! Who takes part in a rollout, with what is known of each; and the reloads that are owed to those that were
+//! told before they were fit.
+
+use std::collections::BTreeMap;
+
+use lockstep_core::instances::Instance;
+use lockstep_core::rollout::{self, Effect, Life, Member, MemberId};
+use lockstep_core::service::{Reload, ServiceName, Tier};
+
+use super::Coordinator;
+use crate::agent::{Order, Target};
+
+impl Coordinator {
+    /// The members of a rollout: everybody the plan touches, with what is known of them now.
+    pub(super) fn members(
+        &self,
+        effects: &BTreeMap<ServiceName, Effect>,
+        first: bool,
+    ) -> BTreeMap<MemberId, Member> {
+        let now = self.clock.now();
+        let live = self.live.as_ref().map(|live| &live.live);
+        effects
+            .iter()
+            .filter_map(|(name, effect)| {
+                let service = self.settings.service(name)?;
+                let id = MemberId::only(name);
+                let unknown = Instance::default();
+                let known = self.instances.get(&id).unwrap_or(&unknown);
+                let state = known.state(name, &service.verify, live, &self.reads, now);
+                let part = if first || state.participates() {
+                    rollout::Part::Participant
+                } else {
+                    rollout::Part::Absent
+                };
+                let life = known
+                    .alive
+                    .as_ref()
+                    .map_or(Life::Dead, |alive| Life::Alive(alive.instance.clone()));
+                let member = Member {
+                    part,
+                    effect: *effect,
+                    pause: service.pause,
+                    reload: service.reload.clone(),
+                    tier: service.verify.tier,
+                    within: service.verify.within,
+                    stop_within: service.process.stop_within,
+                    check: service.check.is_some(),
+                    life,
+                    progress: rollout::Progress::Waiting,
+                    restarted: false,
+                    statement: known.statement.clone(),
+                    probe: known.probe.clone(),
+                };
+                Some((id, member))
+            })
+            .collect()
+    }
+
+    /// Whoever was told while it was still starting gets one more reload once it is fit.
+    pub(super) fn pay_owed_reloads(&mut self) {
+        let now = self.clock.now();
+        let live = self.live.as_ref().map(|live| live.live.clone());
+        let mut targets = Vec::new();
+        for service in &self.settings.services {
+            let id = MemberId::only(&service.name);
+            let Some(instance) = self
+                .instances
+                .get_mut(&id)
+                .filter(|instance| instance.owed_reload)
+            else {
+                continue;
+            };
+            let state = instance.state(&service.name, &service.verify, live.as_ref(), &self.reads, now);
+            if let (true, Some(alive), Reload::Signal(signal)) =
+                (state.participates(), &instance.alive, &service.reload)
+            {
+                let (instance_token, signal) = (alive.instance.clone(), Some(signal.clone()));
+                targets.push(Target {
+                    member: id,
+                    instance: instance_token,
+                    signal,
+                });
+                instance.owed_reload = false;
+            }
+        }
+        if !targets.is_empty() {
+            self.order(Order::Tell(targets));
+        }
+    }
+
+    /// Marks those that were told without being fit yet.
+    pub(super) fn owe_reloads(&mut self, rollout: &rollout::Rollout) {
+        for (id, member) in &rollout.members {
+            let blind = member.tier < Tier::Acknowledged && member.part == rollout::Part::Absent;
+            let signalled = matches!(member.reload, Reload::Signal(_));
+            if let (true, true, Some(instance)) = (blind, signalled, self.instances.get_mut(id)) {
+                instance.owed_reload = true;
+            }
+        }
+    }
+}

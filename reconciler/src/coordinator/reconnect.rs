@@ -1,0 +1,195 @@
+//! The guard answers, at the start and after each loss: who lives is known again, whoever should live is
+//! started, and a rollout without an outcome is taken up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lockstep_core::ledger::SettledTree;
+use lockstep_core::rollout::{self, Event, MemberId};
+use lockstep_core::service::ServiceName;
+use lockstep_guard::wire::Supervised;
+use lockstep_protocol::InstanceToken;
+
+use super::take_up::Recovering;
+use super::{Active, Coordinator};
+use crate::agent::Order;
+use crate::candidate::Validated;
+use crate::candidate::worker::Base;
+use crate::store::LedgerStore;
+
+/// How long the first statements and probes of living instances are waited for before a candidate is tried.
+const OBSERVE: Duration = Duration::from_secs(2);
+
+impl Coordinator {
+    /// What the journal knows and the ledger does not, because the program died between the two.
+    pub(super) fn catch_up_ledger(&mut self, settled: Option<SettledTree>) {
+        let known = |tree: &SettledTree, store: &LedgerStore| {
+            store
+                .ledger()
+                .settled
+                .iter()
+                .any(|known| known.revision == tree.revision && known.digest == tree.digest)
+        };
+        if let Some(tree) = settled.filter(|tree| !known(tree, &self.store)) {
+            let reads = self.reads.of(&tree.digest).cloned().unwrap_or_default();
+            let noted = self.store.change(|ledger| ledger.note_settled(tree, &reads));
+            self.remember(noted);
+        }
+        // The newest commit with the live files is what people call live.
+        if let Some(live) = &mut self.live
+            && let Some(last) = self.store.ledger().last_settled()
+            && last.digest == live.live.digest
+        {
+            live.live.revision = last.revision.clone();
+        }
+    }
+
+    /// The mirror knows a revision that was taken up from the volume, its policy included.
+    pub(super) fn taken_up(&mut self, validated: Arc<Validated>) {
+        self.reads.insert(validated.digest(), validated.reads().clone());
+        let fits = |known: &Validated| {
+            known.digest() == validated.digest() && known.revision() == validated.revision()
+        };
+        if let Some(live) = self.live.as_mut().filter(|live| fits(&live.validated)) {
+            live.validated = Arc::clone(&validated);
+            self.base.send_replace(Base {
+                settled: Some(Arc::clone(&validated)),
+            });
+        }
+        if let Some(candidate) = self
+            .active
+            .as_mut()
+            .and_then(|active| active.candidate.as_mut())
+            .filter(|known| fits(known))
+        {
+            *candidate = Arc::clone(&validated);
+        }
+        if let Some(candidate) = self
+            .recovering
+            .as_mut()
+            .and_then(|recovering| recovering.candidate.as_mut())
+            .filter(|known| fits(known))
+        {
+            *candidate = validated;
+        }
+    }
+
+    /// The guard answers: who lives is known, and whoever should live and does not is started.
+    pub(super) fn connected(&mut self, services: &[Supervised], ages: &BTreeMap<ServiceName, Duration>) {
+        let now = self.clock.now();
+        let mut alive = BTreeMap::new();
+        for known in services {
+            let name = ServiceName::new(&known.service);
+            let id = MemberId::only(&name);
+            let instance = self.instances.entry(id.clone()).or_default();
+            instance.restarts = known.restarts;
+            match &known.process {
+                Some(process) => {
+                    let age = ages.get(&name).copied().unwrap_or_default();
+                    let since = rollout::Moment(now.0.saturating_sub(age));
+                    let token = InstanceToken(process.instance.clone());
+                    instance.note_started(token.clone(), process.pid, since);
+                    alive.insert(id, token);
+                }
+                None => instance.alive = None,
+            }
+        }
+        for (name, _) in &self.services {
+            self.instances.entry(MemberId::only(name)).or_default();
+        }
+        let unwanted: Vec<_> = alive
+            .keys()
+            .map(|id| id.service.clone())
+            .filter(|name| self.settings.service(name).is_none())
+            .collect();
+        if !unwanted.is_empty() {
+            tracing::warn!(services = ?unwanted, "not in the settings any more: stopped");
+            self.instances.retain(|id, _| !unwanted.contains(&id.service));
+            let _ = self.orders.send(Order::Dismiss(unwanted));
+        }
+        if !self.connected {
+            self.connected = true;
+            self.observed_at = Some(now.after(OBSERVE));
+        }
+        if let Some(recovering) = self.recovering.take() {
+            self.recover(recovering, alive);
+        } else if let Some(active) = &self.active {
+            // What was held belonged to the connection that is gone.
+            let services = active
+                .rollout
+                .members
+                .keys()
+                .map(|id| id.service.clone())
+                .collect();
+            let _ = self.orders.send(Order::Hold(services));
+            self.event(Event::AgentBack { alive });
+        }
+        self.start_the_dead();
+    }
+
+    /// With a release that settled, supervised services are started before any git server was asked.
+    fn start_the_dead(&self) {
+        if self.live.is_none() {
+            return;
+        }
+        let rolling = |name: &ServiceName| {
+            self.active
+                .as_ref()
+                .is_some_and(|active| active.rollout.members.contains_key(&MemberId::only(name)))
+        };
+        let dead: Vec<_> = self
+            .services
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| {
+                let instance = self.instances.get(&MemberId::only(name));
+                instance.is_none_or(|instance| instance.alive.is_none()) && !rolling(name)
+            })
+            .cloned()
+            .collect();
+        if !dead.is_empty() {
+            let _ = self.orders.send(Order::Start(dead));
+        }
+    }
+
+    /// Takes up a rollout that has no outcome.
+    fn recover(&mut self, recovering: Recovering, alive: BTreeMap<MemberId, InstanceToken>) {
+        let Recovering {
+            intent,
+            current,
+            candidate,
+        } = recovering;
+        let rollout: rollout::Rollout = match serde_json::from_value(intent.detail.clone()) {
+            Ok(rollout) => rollout,
+            Err(error) => {
+                // Written by a version that is not understood: what is known without it is enough to go on.
+                tracing::error!(%error, "the intent in the journal is not understood; the head is judged anew");
+                return;
+            }
+        };
+        let found = rollout::Found {
+            current,
+            quarantined: self.store.ledger().quarantine_of(&intent.to.revision).is_some(),
+            alive,
+        };
+        tracing::warn!(rollout = %rollout.id, ?current, "taking up a rollout that has no outcome");
+        let (rollout, commands) = rollout::recover(rollout, &found, self.clock.now());
+        self.active = Some(Active {
+            rollout,
+            candidate,
+            release_from: intent.from.map(|from| from.release),
+            release_to: Some(intent.to.release),
+            staged: None,
+            current,
+            switched: None,
+            began: Instant::now(),
+            seen: Instant::now(),
+            pause: None,
+            quiet: false,
+            waiting: Vec::new(),
+            phase_began: Instant::now(),
+        });
+        self.follow("", commands);
+    }
+}

@@ -1,0 +1,167 @@
+//! Taking up what lies on the volume at the start: what is live, and a rollout that has no outcome.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lockstep_core::admission::Live;
+use lockstep_core::ledger::SettledTree;
+use lockstep_core::rollout;
+use lockstep_core::service::ServiceName;
+use lockstep_protocol::SwitchNumber;
+use lockstep_volume::{Current, Found, Intent, OutcomeKind, Side, Volume};
+
+use super::LiveRelease;
+use super::start::StartError;
+use crate::candidate::{Reader, Validated};
+use crate::settings::Settings;
+
+/// A rollout without an outcome, and what `current` pointed to.
+#[derive(Debug)]
+pub(super) struct Recovering {
+    pub(super) intent: Intent,
+    pub(super) current: Option<SwitchNumber>,
+    pub(super) candidate: Option<Arc<Validated>>,
+}
+
+/// What was taken up from the volume.
+pub(super) struct Taken {
+    pub(super) live: Option<LiveRelease>,
+    pub(super) recovering: Option<Recovering>,
+    /// A rollout that settled by the journal, for a ledger that was not flushed any more.
+    pub(super) settled: Option<SettledTree>,
+    pub(super) alarms: BTreeMap<&'static str, String>,
+    pub(super) healing: Option<BTreeMap<ServiceName, rollout::Effect>>,
+}
+
+impl Taken {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Validated>> {
+        let live = self.live.as_ref().map(|live| &live.validated);
+        let candidate = self
+            .recovering
+            .as_ref()
+            .and_then(|recovering| recovering.candidate.as_ref());
+        live.into_iter().chain(candidate)
+    }
+}
+
+pub(super) fn take_up(
+    volume: &mut Volume,
+    found: Found,
+    settings: &Settings,
+    readers: &[Reader],
+) -> Result<Taken, StartError> {
+    let mut taken = Taken {
+        live: None,
+        recovering: None,
+        settled: None,
+        alarms: BTreeMap::new(),
+        healing: None,
+    };
+    let current = match &found.current {
+        Current::Live { switch, .. } | Current::Dangling { switch, .. } => Some(*switch),
+        Current::None | Current::Foreign { .. } => None,
+    };
+    let journal = found.journal;
+    let open = journal
+        .as_ref()
+        .filter(|record| record.outcome().is_none())
+        .and_then(|record| record.intent().cloned());
+    if let Some(record) = &journal
+        && let (Some(intent), Some(outcome)) = (record.intent(), record.outcome())
+        && outcome.kind == OutcomeKind::Settled
+    {
+        taken.settled = Some(SettledTree {
+            revision: intent.to.revision.clone(),
+            digest: intent.to.digest,
+            at: outcome.ended,
+        });
+    }
+    if let Some(intent) = open {
+        if let Some(from) = &intent.from {
+            taken.live = read_side(volume, from, settings, readers)?;
+        }
+        let candidate = read_side(volume, &intent.to, settings, readers)?.map(|side| side.validated);
+        taken.recovering = Some(Recovering {
+            intent,
+            current,
+            candidate,
+        });
+        return Ok(taken);
+    }
+    match found.current {
+        Current::None => {}
+        Current::Live {
+            switch,
+            release,
+            document,
+            ..
+        } => {
+            let side = Side {
+                switch,
+                revision: document.revision,
+                digest: document.digest,
+                release,
+            };
+            taken.live = read_side(volume, &side, settings, readers)?;
+        }
+        Current::Dangling { target, .. } => {
+            taken.lost(format!("`current` points to {}, which is gone", target.display()));
+        }
+        Current::Foreign { target } => {
+            let target = target.map_or_else(
+                || "no link".to_owned(),
+                |to| format!("a link to {}", to.display()),
+            );
+            taken.lost(format!("`current` is {target}, which is none of Lockstep's"));
+        }
+    }
+    Ok(taken)
+}
+
+impl Taken {
+    fn lost(&mut self, what: String) {
+        let message = format!("{what}: the head of the branch is rolled out as if it were the first release");
+        tracing::error!("{message}");
+        self.alarms.insert("drift", message);
+    }
+}
+
+/// A release on the volume, with what can be known of it without git.
+fn read_side(
+    volume: &mut Volume,
+    side: &Side,
+    settings: &Settings,
+    readers: &[Reader],
+) -> Result<Option<LiveRelease>, StartError> {
+    let unreadable = |reason: String| StartError::Release {
+        release: side.release.to_string(),
+        reason,
+    };
+    let Some(tree) = volume
+        .tree_of(&side.release)
+        .map_err(|error| unreadable(error.to_string()))?
+    else {
+        return Ok(None);
+    };
+    let folder = volume
+        .path()
+        .join(".lockstep/releases")
+        .join(side.release.as_str());
+    let document = std::fs::read(folder.join(lockstep_protocol::RELEASE_FILE))
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
+        .map_err(unreadable)?;
+    let prefix = &settings.source.spec.path;
+    let validated = Validated::from_release(&document, tree, &folder, prefix, readers)
+        .map_err(|error| unreadable(error.to_string()))?;
+    Ok(Some(LiveRelease {
+        live: Live {
+            revision: side.revision.clone(),
+            digest: side.digest,
+            switch: side.switch,
+            published: side.revision.clone(),
+        },
+        release: side.release.clone(),
+        validated: Arc::new(validated),
+    }))
+}
