@@ -344,6 +344,25 @@ impl Volume {
         ops::sync_dir(self.at.root()).map_err(|error| self.judge(error))
     }
 
+    /// Completes the switch that this volume was opened with: whoever made it may have died before its own
+    /// [`Volume::after_unpause`]. Which entries it changed is not known, so every link is renewed.
+    ///
+    /// # Errors
+    /// As [`Volume::after_unpause`].
+    pub fn complete_found(&mut self) -> Result<(), ChangeError> {
+        self.still_ours()?;
+        if let (Some(live), Some(entries)) = (self.live.clone(), self.live_entries()?) {
+            let changed = entries.keys().cloned().collect();
+            self.after_unpause(&Switched {
+                number: live.switch,
+                release: live.release,
+                entries,
+                changed,
+            })?;
+        }
+        Ok(())
+    }
+
     fn make_live(&mut self, switched: &Switched) {
         let before = self.live.replace(Live {
             switch: switched.number,
