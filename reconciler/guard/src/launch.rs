@@ -84,7 +84,10 @@ impl Launch {
         let ended = || io::Error::other("it ended at once");
         let pid = child.id();
         let start_ticks = processes.stat(pid)?.ok_or_else(ended)?.start_ticks;
-        let handle = processes.open_process(pid, start_ticks)?.ok_or_else(ended)?;
+        let handle = processes
+            .open_process(pid, start_ticks)?
+            .process()
+            .ok_or_else(ended)?;
         Ok(Self {
             process: Process {
                 instance,

@@ -1,9 +1,9 @@
 //! What a dead guard or a dead service left behind.
 
 use crate::processes::stat::{Stat, State};
-use crate::processes::table::Processes;
+use crate::processes::table::{Carrier, Processes};
 use crate::processes::tree::{Root, attribute};
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use std::io;
 
 /// Rounds after which a tree that makes new processes faster than they are killed is left alone. Each
@@ -20,7 +20,7 @@ pub(crate) fn thaw(processes: &mut Processes, roots: &[Root]) -> io::Result<usiz
     for stat in members(processes, roots, |stat| stat.state == State::Stopped)? {
         // Everybody is sent it: who does not look stopped may have the stop still before it. To one that runs
         // it does nothing.
-        if let Some(handle) = processes.open_process(stat.pid, stat.start_ticks)? {
+        if let Some(handle) = processes.open_process(stat.pid, stat.start_ticks)?.process() {
             let _ = pidfd_send_signal(&handle, Signal::CONT);
             continued += usize::from(stat.state == State::Stopped);
         }
@@ -36,9 +36,15 @@ pub(crate) fn kill(processes: &mut Processes, root: &Root) -> io::Result<bool> {
         let left = members(processes, std::slice::from_ref(root), |stat| {
             stat.parent == 1 || stat.parent == me
         })?;
+        // One that forks and ends could run ahead of us for ever, but not of a signal to its whole group. As
+        // long as somebody is in the session, the kernel gives the group's number to nobody else.
+        let group = i32::try_from(root.pid).ok().and_then(Pid::from_raw);
+        if let Some(group) = group.filter(|_| left.iter().any(|stat| stat.session == root.pid)) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         let mut sent = false;
         for stat in left.iter().filter(|stat| stat.pid != root.pid) {
-            if let Some(handle) = processes.open_process(stat.pid, stat.start_ticks)? {
+            if let Some(handle) = processes.open_process(stat.pid, stat.start_ticks)?.process() {
                 sent |= pidfd_send_signal(&handle, Signal::KILL).is_ok();
             }
         }
@@ -67,11 +73,10 @@ fn members(processes: &mut Processes, roots: &[Root], ask: impl Fn(&Stat) -> boo
         roots,
         |_| None,
         |stat| {
-            // One whose environment cannot be read carries no token of ours.
-            if ask(stat) {
-                processes.environment_holds(stat.pid, &entries).ok().flatten()
-            } else {
-                None
+            match ask(stat).then(|| processes.carrier_of(stat.pid, stat.start_ticks, &entries)) {
+                Some(Ok(Carrier::Of(place))) => Some(place),
+                // One whose environment cannot be read carries no token of ours.
+                Some(Ok(Carrier::OfNone | Carrier::Unclear) | Err(_)) | None => None,
             }
         },
     );

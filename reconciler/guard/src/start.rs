@@ -144,7 +144,8 @@ fn adopt(
         let handle = match &process {
             Some(process) if same_boot => processes
                 .open_process(process.pid, process.start_ticks)
-                .map_err(GuardError::system("cannot adopt a process"))?,
+                .map_err(GuardError::system("cannot adopt a process"))?
+                .process(),
             Some(_) | None => None,
         };
         match (process, handle) {

@@ -122,7 +122,7 @@ fn read_owners(file: &OwnedFd) -> io::Result<Vec<(u32, u64)>> {
 /// The guard is dead, so its holder is thawing and about to end. One that does not (because it is stopped,
 /// say) is killed: the new guard thaws in its place.
 fn end_holder(processes: &mut Processes, pid: u32, start_ticks: u64) -> io::Result<()> {
-    let Some(holder) = processes.open_process(pid, start_ticks)? else {
+    let Some(holder) = processes.open_process(pid, start_ticks)?.process() else {
         return Ok(());
     };
     let ended = |patience| {

@@ -70,6 +70,22 @@ pub(crate) fn run(service: &str, folder: &Path, rest: &[&str]) -> ! {
                 beats();
             }
         }
+        // Its child neither executes anything nor ends, so that the parent, waiting for that, cannot be stopped.
+        "unstoppable" => {
+            ready(folder);
+            let mut beats = counter(folder, "child");
+            // SAFETY: not what vfork is for, but this process has one thread and its parent side, which would
+            // suffer, never runs again.
+            #[allow(deprecated, reason = "the very thing to be tested")]
+            unsafe {
+                if libc::vfork() == 0 {
+                    loop {
+                        beats();
+                        libc::usleep(1000);
+                    }
+                }
+            }
+        }
         "echo" => echo(folder),
         // Blocks SIGUSR1 in all threads, as one that waits by sigwait does.
         "blocks-usr1" => {
@@ -113,13 +129,14 @@ fn ready(folder: &Path) {
 
 fn child(service: &str, folder: &Path, rest: &[&str]) {
     let program = std::env::current_exe().expect("own program");
-    Command::new(program)
+    let child = Command::new(program)
         .arg(service)
         .arg(folder)
         .args(rest)
         .env("PROBE_CHILD", "1")
-        .spawn()
-        .expect("a child");
+        .spawn();
+    // It outlives nobody: the test that started all of this kills it.
+    std::mem::forget(child.expect("a child"));
 }
 
 /// A counter in a file of its own, raised by each call.
@@ -170,15 +187,17 @@ fn fork_chain(folder: &Path) {
         if libc::fork() != 0 {
             return;
         }
-        loop {
+        // An end of its own, about a minute, for when nobody manages to kill it.
+        for _ in 0..20_000 {
             match libc::fork() {
                 0 => {
                     libc::write(steps, b".".as_ptr().cast(), 1);
-                    libc::usleep(300);
+                    libc::usleep(3000);
                 }
                 _ => libc::_exit(0),
             }
         }
+        libc::_exit(0);
     }
 }
 

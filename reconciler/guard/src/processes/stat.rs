@@ -41,7 +41,20 @@ impl Stat {
         };
         // proc(5) counts from 1: the state is field 3, so the next one taken here is field 4.
         let parent = number(fields.next()?)?;
-        let session = number(fields.nth(1)?)?;
+        // One that is being collected this moment belongs to no session any more.
+        let session = match fields.nth(1)? {
+            b"-1" => {
+                return Some(Self {
+                    pid,
+                    parent,
+                    session: 0,
+                    state: State::Dead,
+                    threads: 0,
+                    start_ticks: 0,
+                });
+            }
+            session => number(session)?,
+        };
         let threads = number(fields.nth(13)?)?;
         let start_ticks = number(fields.nth(1)?)?;
         Some(Self {
@@ -107,6 +120,12 @@ mod tests {
         ] {
             assert_eq!(Stat::parse(line("x", letter).as_bytes()).unwrap().state, state);
         }
+    }
+
+    #[test]
+    fn one_that_is_being_collected_is_dead() {
+        let stat = Stat::parse(b"7 (x) S 1 -1 -1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 0 0 9 1000").unwrap();
+        assert!(stat.is_dead());
     }
 
     #[test]

@@ -33,6 +33,36 @@ pub(crate) enum Threads {
     Ended,
 }
 
+/// What is behind a number.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    Process(OwnedFd),
+    /// Only a thread of a process.
+    Thread,
+    /// Nobody any more.
+    Ended,
+}
+
+impl Opened {
+    /// The process, if there is one.
+    pub(crate) fn process(self) -> Option<OwnedFd> {
+        match self {
+            Self::Process(handle) => Some(handle),
+            Self::Thread | Self::Ended => None,
+        }
+    }
+}
+
+/// Whose token a process carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// That of the entry at this place.
+    Of(usize),
+    OfNone,
+    /// It has ended, or its environment is not in place yet.
+    Unclear,
+}
+
 impl Processes {
     pub(crate) fn open() -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -65,15 +95,17 @@ impl Processes {
             .is_some_and(|stat| stat.start_ticks == start_ticks && !stat.is_dead()))
     }
 
-    /// A handle on this process, if it still lives. The start is compared after opening: a handle never
-    /// points to a successor of the same pid.
-    pub(crate) fn open_process(&mut self, pid: u32, start_ticks: u64) -> io::Result<Option<OwnedFd>> {
+    /// A handle on this process. The start is compared after opening: a handle never points to a successor of
+    /// the same pid.
+    pub(crate) fn open_process(&mut self, pid: u32, start_ticks: u64) -> io::Result<Opened> {
         let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-            return Ok(None);
+            return Ok(Opened::Ended);
         };
         match pidfd_open(raw, PidfdFlags::empty()) {
-            Ok(handle) => Ok(self.lives(pid, start_ticks)?.then_some(handle)),
-            Err(Errno::SRCH) => Ok(None),
+            Ok(handle) if self.lives(pid, start_ticks)? => Ok(Opened::Process(handle)),
+            Ok(_) | Err(Errno::SRCH) => Ok(Opened::Ended),
+            // The number of a thread that is not its process's first one: the first from old kernels.
+            Err(Errno::INVAL | Errno::NOENT) => Ok(Opened::Thread),
             Err(error) => Err(error.into()),
         }
     }
@@ -122,7 +154,7 @@ impl Processes {
         for thread in threads {
             self.path.clear();
             write!(self.path, "{pid}/task/{thread}/status").map_err(io::Error::other)?;
-            if !self.read()? {
+            if self.read()? != Read::Text {
                 continue;
             }
             let sets = SignalSets::parse(&self.text)
@@ -132,19 +164,43 @@ impl Processes {
         Ok(all)
     }
 
-    /// Whether the environment that this process was executed with holds this entry (`NAME=value`).
-    /// One that may not be read holds nothing.
-    pub(crate) fn environment_holds(&mut self, pid: u32, entries: &[String]) -> io::Result<Option<usize>> {
+    /// Which of these entries (`NAME=value`) the environment holds that this process was executed with.
+    /// One that may not be read holds none.
+    pub(crate) fn carrier_of(
+        &mut self,
+        pid: u32,
+        start_ticks: u64,
+        entries: &[String],
+    ) -> io::Result<Carrier> {
         self.path.clear();
         write!(self.path, "{pid}/environ").map_err(io::Error::other)?;
-        if !self.read()? {
-            return Ok(None);
+        match self.read()? {
+            Read::Text if self.text.is_empty() => return self.without_environment(pid, start_ticks),
+            Read::Text => {}
+            Read::Forbidden => return Ok(Carrier::OfNone),
+            Read::Gone => return Ok(Carrier::Unclear),
         }
-        let mut found = None;
         for variable in self.text.split(|byte| *byte == 0) {
-            found = found.or_else(|| entries.iter().position(|entry| entry.as_bytes() == variable));
+            if let Some(place) = entries.iter().position(|entry| entry.as_bytes() == variable) {
+                return Ok(Carrier::Of(place));
+            }
         }
-        Ok(found)
+        Ok(Carrier::OfNone)
+    }
+
+    /// Somebody's environment is empty: on purpose, or because it is executing a command this moment and its
+    /// new one is not in place yet, or because it has ended.
+    fn without_environment(&mut self, pid: u32, start_ticks: u64) -> io::Result<Carrier> {
+        if !self.lives(pid, start_ticks)? {
+            return Ok(Carrier::Unclear);
+        }
+        // Still the text of its stat: proc(5) has the environment's end as field 51 of 52.
+        let end = self.text.trim_ascii_end().split(|byte| *byte == b' ').nth_back(1);
+        Ok(if end == Some(b"0") {
+            Carrier::Unclear
+        } else {
+            Carrier::OfNone
+        })
     }
 
     /// The pid that was given out last in this pid namespace.
@@ -160,13 +216,24 @@ impl Processes {
         last.ok_or_else(|| io::Error::other(format!("/proc/loadavg holds no last pid but {text:?}")))
     }
 
+    /// One more than the highest pid there can be.
+    pub(crate) fn pid_max(&mut self) -> io::Result<u32> {
+        self.path.clear();
+        self.path.push_str("sys/kernel/pid_max");
+        self.read()?;
+        let text = String::from_utf8_lossy(&self.text);
+        text.trim()
+            .parse()
+            .map_err(|_| io::Error::other(format!("/proc/{} holds {text:?}", self.path)))
+    }
+
     /// `pid (command)`, for messages.
     pub(crate) fn describe(&mut self, pid: u32) -> String {
         self.path.clear();
         let _ = write!(self.path, "{pid}/comm");
         match self.read() {
-            Ok(true) => format!("{pid} ({})", String::from_utf8_lossy(&self.text).trim_end()),
-            Ok(false) | Err(_) => format!("{pid} (ended)"),
+            Ok(Read::Text) => format!("{pid} ({})", String::from_utf8_lossy(&self.text).trim_end()),
+            Ok(Read::Gone | Read::Forbidden) | Err(_) => format!("{pid} (ended)"),
         }
     }
 
@@ -185,7 +252,7 @@ impl Processes {
     }
 
     fn read_stat(&mut self) -> io::Result<Option<Stat>> {
-        if !self.read()? {
+        if self.read()? != Read::Text {
             return Ok(None);
         }
         let stat = Stat::parse(&self.text);
@@ -193,9 +260,8 @@ impl Processes {
             .ok_or_else(|| io::Error::other(format!("/proc/{} is not as proc(5) says", self.path)))
     }
 
-    /// Reads the file at `self.path` into `self.text`; false when there is no such process any more, or
-    /// when it is another user's secret.
-    fn read(&mut self) -> io::Result<bool> {
+    /// Reads the file at `self.path` into `self.text`.
+    fn read(&mut self) -> io::Result<Read> {
         self.text.clear();
         let file = match openat(
             &self.proc,
@@ -204,8 +270,7 @@ impl Processes {
             Mode::empty(),
         ) {
             Ok(file) => file,
-            Err(error) if is_gone(error) => return Ok(false),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Read::without(error),
         };
         loop {
             if self.text.spare_capacity_mut().len() < 1024 {
@@ -213,20 +278,39 @@ impl Processes {
             }
             let room = self.text.spare_capacity_mut().len();
             match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut self.text)) {
-                Ok(0) => return Ok(!self.text.is_empty()),
+                Ok(0) => return Ok(Read::Text),
                 // The short files come whole in the first read; a second one would only say so.
-                Ok(length) if length < room && self.text.ends_with(b"\n") => return Ok(true),
-                Ok(_) => {}
-                Err(error) if is_gone(error) => return Ok(false),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Ok(length) if length < room && self.text.ends_with(b"\n") => return Ok(Read::Text),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Read::without(error),
             }
         }
     }
 }
 
+/// How reading a file went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// The text is there.
+    Text,
+    /// There is no such process any more.
+    Gone,
+    /// It is somebody else's secret.
+    Forbidden,
+}
+
+impl Read {
+    fn without(error: Errno) -> io::Result<Self> {
+        match error {
+            Errno::NOENT | Errno::SRCH => Ok(Self::Gone),
+            Errno::ACCESS | Errno::PERM => Ok(Self::Forbidden),
+            error => Err(error.into()),
+        }
+    }
+}
+
 fn is_gone(error: Errno) -> bool {
-    [Errno::NOENT, Errno::SRCH, Errno::ACCESS, Errno::PERM].contains(&error)
+    [Errno::NOENT, Errno::SRCH].contains(&error)
 }
 
 fn list_numbers(directory: BorrowedFd<'_>, buffer: &mut Vec<u8>, numbers: &mut Vec<u32>) -> io::Result<()> {
@@ -264,11 +348,18 @@ mod tests {
         let stat = processes.stat(me).unwrap().unwrap();
         assert!(processes.lives(me, stat.start_ticks).unwrap());
         assert!(!processes.lives(me, stat.start_ticks + 1).unwrap());
-        assert!(processes.open_process(me, stat.start_ticks).unwrap().is_some());
+        assert!(
+            processes
+                .open_process(me, stat.start_ticks)
+                .unwrap()
+                .process()
+                .is_some()
+        );
         assert!(
             processes
                 .open_process(me, stat.start_ticks + 1)
                 .unwrap()
+                .process()
                 .is_none()
         );
         assert_eq!(
@@ -288,11 +379,22 @@ mod tests {
             .spawn()
             .unwrap();
         let entries = ["WHO=you".to_owned(), "WHO=me".to_owned()];
-        let found = processes.environment_holds(child.id(), &entries).unwrap();
+        let start_ticks = processes.stat(child.id()).unwrap().unwrap().start_ticks;
+        // A spawn returns before the new environment is in place.
+        let mut found = Carrier::Unclear;
+        while found == Carrier::Unclear {
+            found = processes.carrier_of(child.id(), start_ticks, &entries).unwrap();
+        }
+        let none = processes
+            .carrier_of(child.id(), start_ticks, &entries[..1])
+            .unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(found, Some(1));
-        assert_eq!(processes.environment_holds(child.id(), &entries).unwrap(), None);
+        let gone = processes.carrier_of(child.id(), start_ticks, &entries).unwrap();
+        assert_eq!(
+            (found, none, gone),
+            (Carrier::Of(1), Carrier::OfNone, Carrier::Unclear)
+        );
     }
 
     #[test]

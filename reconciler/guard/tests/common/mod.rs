@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(unreachable_pub, reason = "shared by test files, each a crate of its own")]
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use lockstep_guard::wire::{
     Answer, Body, Definition, Event, InstanceRef, Message, Process, Refusal, Request, RestartPolicy,
@@ -26,6 +27,29 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Asserts that no process and no thread of these services runs for a while.
+pub fn assert_nobody_moves(place: &Place, services: &[&str]) {
+    let look = || -> Vec<_> { services.iter().map(|service| place.beats(service)).collect() };
+    let before = look();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(20) {
+        thread::sleep(Duration::from_millis(2));
+        assert_eq!(look(), before, "somebody moved");
+    }
+}
+
+/// Waits until every one that beats, beats on.
+pub fn wait_until_all_move(place: &Place, services: &[&str]) {
+    for service in services {
+        let before = place.beats(service);
+        assert!(!before.is_empty(), "{service} never beat");
+        wait_until(&format!("all of {service} move"), || {
+            let now = place.beats(service);
+            before.iter().all(|(name, count)| now[name] != *count)
+        });
     }
 }
 
@@ -197,7 +221,13 @@ impl Drop for Place {
             if left.is_empty() {
                 return;
             }
-            left.into_iter().for_each(|pid| kill(pid, "KILL"));
+            for pid in left {
+                // The group first: one that forks and ends runs ahead of a signal to itself.
+                if let Some(group) = group(pid) {
+                    kill_group(group);
+                }
+                kill(pid, "KILL");
+            }
         }
     }
 }
@@ -301,6 +331,7 @@ impl Agent {
                 Ok(0) => return false,
                 Ok(length) => self.decoder.push(&bytes[..length]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("no word from the guard: {error}"),
             }
         }
@@ -448,22 +479,41 @@ pub fn state(pid: u32) -> Option<char> {
     stat[stat.rfind(')')? + 2..].chars().next()
 }
 
-/// The fields of `/proc/PID/stat` from the third on: state, parent, group, session.
-pub fn stat_fields(pid: u32) -> Vec<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat[stat.rfind(')').unwrap() + 2..]
+/// A field of `/proc/PID/stat`, counted as proc(5) does.
+fn stat_field(pid: u32, field: usize) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')? + 2..]
         .split(' ')
-        .map(str::to_owned)
-        .collect()
+        .nth(field - 3)?
+        .parse()
+        .ok()
+}
+
+/// The session that a process is in.
+pub fn session(pid: u32) -> Option<u32> {
+    stat_field(pid, 6)
+}
+
+fn group(pid: u32) -> Option<u32> {
+    stat_field(pid, 5)
 }
 
 pub fn is_gone(pid: u32) -> bool {
     matches!(state(pid), None | Some('Z' | 'X'))
 }
 
+/// Sends a signal to a process.
 pub fn kill(pid: u32, signal: &str) {
+    send(&pid.to_string(), signal);
+}
+
+fn kill_group(group: u32) {
+    send(&format!("-{group}"), "KILL");
+}
+
+fn send(to: &str, signal: &str) {
     let _ = Command::new("kill")
-        .args([format!("-{signal}"), pid.to_string()])
+        .args([&format!("-{signal}"), "--", to])
         .stderr(Stdio::null())
         .status();
 }

@@ -4,27 +4,34 @@
 //! confirmed stopped, or a refusal after everything was continued again.
 //!
 //! How a tree that forks meanwhile is caught: nobody is stopped before its parent is confirmed stopped (a
-//! vfork parent cannot stop while its child waits to be continued), and the search is repeated until one
-//! that *began after everybody known was confirmed* finds nothing new. Whoever is stopped forks no more, so
-//! there was nobody left to make a process that such a search could miss.
+//! vfork parent cannot stop while its child waits to be continued), and the search ([`census`]) is repeated
+//! until one that *began after everybody known was confirmed* finds nobody new and can have missed nobody.
 //!
 //! No process is stopped before the holder confirmed to have its handle. Nothing here writes a file or a log.
 
+mod census;
+mod pause;
+
+pub(crate) use pause::{Pause, Thawed};
+
 use crate::clock::{Moment, timespec};
+use crate::freeze::census::Census;
 use crate::link::{Link, Lost};
 use crate::processes::stat::{Stat, State};
-use crate::processes::table::{Processes, Threads};
-use crate::processes::tree::{Root, attribute};
-use crate::wire::{Refusal, SignalFault};
+use crate::processes::table::{Opened, Processes, Threads};
+use crate::processes::tree::Root;
+use crate::wire::Refusal;
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// How long a process that has not stopped yet is left alone before it is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_micros(40);
+
+/// How long the holder may take to confirm: it has nothing else to do.
+const HOLDER_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What a pause is asked for: one service.
 #[derive(Debug, Clone)]
@@ -46,18 +53,8 @@ pub(crate) struct Limits {
     pub(crate) pause: Duration,
 }
 
-/// Everything is stopped. It is the caller's duty to call [`Pause::thaw`] before the deadline; the holder
-/// does when the caller is dead.
-#[must_use = "whoever is stopped stays so until `thaw`"]
-pub(crate) struct Pause {
-    pub(crate) targets: Vec<Target>,
-    members: Vec<Member>,
-    first_stop: Moment,
-    pub(crate) deadline: Moment,
-    pub(crate) took: Duration,
-}
-
-struct Member {
+/// A process that belongs to a target.
+pub(crate) struct Member {
     /// As it was when it was found.
     stat: Stat,
     /// Place in the targets.
@@ -73,7 +70,7 @@ impl Member {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     /// Nothing was sent to it.
     Found,
     /// The stop was sent.
@@ -90,12 +87,6 @@ enum Failure {
     Io(io::Error),
 }
 
-impl From<Lost> for Failure {
-    fn from(Lost: Lost) -> Self {
-        Self::Lost
-    }
-}
-
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
@@ -109,7 +100,20 @@ pub(crate) fn freeze(
     targets: Vec<Target>,
     limits: Limits,
 ) -> Result<Pause, Refusal> {
-    let mut freezing = Freezing::new(processes, targets);
+    let roots = targets.iter().map(|target| Root {
+        pid: target.pid,
+        token: target.instance.clone(),
+    });
+    let census = Census::new(processes, roots.collect());
+    let census = census.map_err(|error| Refusal::Failed {
+        error: format!("/proc: {error}"),
+    })?;
+    let mut freezing = Freezing {
+        processes,
+        targets,
+        census,
+        members: Vec::new(),
+    };
     match freezing.run(holder, limits) {
         Ok((first_stop, deadline)) => Ok(Pause {
             targets: freezing.targets,
@@ -130,46 +134,30 @@ pub(crate) fn freeze(
 struct Freezing<'a> {
     processes: &'a mut Processes,
     targets: Vec<Target>,
-    roots: Vec<Root>,
-    /// What the environment of a process that carries a target's token holds.
-    entries: Vec<String>,
+    census: Census,
     members: Vec<Member>,
-    /// Pids that an earlier search saw and that belong to nobody here, ascending.
-    strangers: Vec<u32>,
-    /// The pid given out last before the first search: what was given out since is looked at whether its
-    /// number was a stranger's or not.
-    last_pid: u32,
-    pids: Vec<u32>,
 }
 
-impl<'a> Freezing<'a> {
-    fn new(processes: &'a mut Processes, targets: Vec<Target>) -> Self {
-        let roots: Vec<Root> = targets
-            .iter()
-            .map(|target| Root {
-                pid: target.pid,
-                token: target.instance.clone(),
-            })
-            .collect();
-        let entries = roots
-            .iter()
-            .map(|root| format!("{}={}", crate::INSTANCE, root.token))
-            .collect();
-        Self {
-            processes,
-            targets,
-            roots,
-            entries,
-            members: Vec::new(),
-            strangers: Vec::new(),
-            last_pid: 0,
-            pids: Vec::new(),
-        }
-    }
+/// What a search brought.
+enum Search {
+    /// There are new members, still to be stopped.
+    Found,
+    /// Nobody new was seen, yet somebody may have been missed.
+    Unclear,
+    /// There is nobody else.
+    Complete,
+}
 
+enum Admission {
+    Known,
+    New,
+    /// It ended while it was looked at.
+    Ended,
+}
+
+impl Freezing<'_> {
     fn run(&mut self, holder: &mut Link, limits: Limits) -> Result<(Moment, Moment), Failure> {
         // Before the first stop there is time: most of the reading is done here.
-        self.last_pid = self.processes.last_pid()?;
         self.search()?;
         for target in &self.targets {
             if !self
@@ -189,90 +177,49 @@ impl<'a> Freezing<'a> {
             while self.stop_next(holder, deadline, give_up)? {
                 self.confirm(give_up)?;
             }
-            if !self.search()? {
-                break;
+            match self.search()? {
+                Search::Complete => break,
+                Search::Found => {}
+                Search::Unclear if Moment::now() >= give_up => return Err(Failure::OutOfTime),
+                Search::Unclear => {}
             }
         }
         self.judge_signals()?;
         Ok((first_stop, deadline))
     }
 
-    /// Looks for processes that belong to a target; true when there are new ones.
-    fn search(&mut self) -> Result<bool, Failure> {
-        let mut pids = std::mem::take(&mut self.pids);
-        self.processes.pids(&mut pids)?;
-        let last_pid = self.processes.last_pid()?;
-        let me = std::process::id();
-        let mut looked_at: Vec<Stat> = Vec::with_capacity(pids.len());
-        for pid in &pids {
-            let fresh = given_out(*pid, self.last_pid, last_pid);
-            if *pid == me || (!fresh && self.strangers.binary_search(pid).is_ok()) {
-                continue;
-            }
-            if let Some(member) = self
-                .members
-                .iter()
-                .find(|member| !fresh && member.stat.pid == *pid)
-            {
-                looked_at.push(member.stat);
-                continue;
-            }
-            looked_at.extend(self.processes.stat(*pid)?.filter(|stat| !stat.is_dead()));
-        }
-        self.pids = pids;
-
-        let members = &self.members;
-        let known = |stat: &Stat| {
-            members
-                .iter()
-                .find(|member| member.is(stat.pid, stat.start_ticks))
-                .map(|member| member.target)
-        };
-        // Orphans are handed to the guard (their nearest reaper) or to whoever reaps in its place; an
-        // adopted main process has such a reaper for its parent.
-        let mut reapers = vec![1, me];
-        let mains = looked_at
+    /// Looks for processes that belong to a target.
+    fn search(&mut self) -> Result<Search, Failure> {
+        let known: Vec<(Stat, usize)> = self
+            .members
             .iter()
-            .filter(|stat| self.roots.iter().any(|root| root.pid == stat.pid));
-        reapers.extend(mains.map(|stat| stat.parent));
-        let (processes, entries, mut fault) = (&mut *self.processes, &self.entries, None);
-        let owners = attribute(&looked_at, &self.roots, known, |stat| {
-            if !reapers.contains(&stat.parent) {
-                return None;
-            }
-            processes
-                .environment_holds(stat.pid, entries)
-                .unwrap_or_else(|error| {
-                    fault = Some(error);
-                    None
-                })
-        });
-        if let Some(error) = fault {
-            return Err(error.into());
-        }
-
-        let mut new = false;
-        for (stat, owner) in looked_at.iter().zip(owners) {
-            match owner {
-                Some(target) => new |= self.admit(stat, target)?,
-                None => {
-                    if let Err(place) = self.strangers.binary_search(&stat.pid) {
-                        self.strangers.insert(place, stat.pid);
-                    }
-                }
+            .map(|member| (member.stat, member.target))
+            .collect();
+        let sighting = self.census.look(self.processes, &known)?;
+        let mut result = if sighting.is_complete {
+            Search::Complete
+        } else {
+            Search::Unclear
+        };
+        for (stat, target) in &sighting.found {
+            match (self.admit(stat, *target)?, &result) {
+                (Admission::Known, _) | (Admission::Ended, Search::Found) => {}
+                (Admission::New, _) => result = Search::Found,
+                // What it made before its end may not be among those found.
+                (Admission::Ended, Search::Unclear | Search::Complete) => result = Search::Unclear,
             }
         }
-        Ok(new)
+        Ok(result)
     }
 
-    /// Takes a process that belongs to a target among the members; true when it is new.
-    fn admit(&mut self, stat: &Stat, target: usize) -> Result<bool, Failure> {
+    /// Takes a process that belongs to a target among the members.
+    fn admit(&mut self, stat: &Stat, target: usize) -> Result<Admission, Failure> {
         if self
             .members
             .iter()
             .any(|member| member.is(stat.pid, stat.start_ticks))
         {
-            return Ok(false);
+            return Ok(Admission::Known);
         }
         let expected = &self.targets[target];
         if stat.pid == expected.pid && stat.start_ticks != expected.start_ticks {
@@ -280,6 +227,12 @@ impl<'a> Freezing<'a> {
                 service: expected.service.clone(),
             }));
         }
+        let handle = match self.processes.open_process(stat.pid, stat.start_ticks)? {
+            Opened::Process(handle) => handle,
+            // It is stopped with its process.
+            Opened::Thread => return Ok(Admission::Known),
+            Opened::Ended => return Ok(Admission::Ended),
+        };
         // Nothing of ours is stopped outside a pause. To continue it later could undo what somebody meant,
         // not to continue it would leave a service half paused.
         if stat.state == State::Stopped {
@@ -291,16 +244,13 @@ impl<'a> Freezing<'a> {
             );
             return Err(Failure::Refused(Refusal::Failed { error }));
         }
-        let Some(handle) = self.processes.open_process(stat.pid, stat.start_ticks)? else {
-            return Ok(false);
-        };
         self.members.push(Member {
             stat: *stat,
             target,
             handle,
             step: Step::Found,
         });
-        Ok(true)
+        Ok(Admission::New)
     }
 
     /// Stops those whose parents are confirmed; false when there is nobody left to stop.
@@ -318,7 +268,11 @@ impl<'a> Freezing<'a> {
             .iter()
             .map(|place| self.members[*place].handle.as_fd())
             .collect();
-        holder.hold(&handles, deadline, give_up)?;
+        let patience = Moment::now().plus(HOLDER_PATIENCE).min(deadline);
+        match holder.hold(&handles, deadline, patience) {
+            Err(Lost) if Moment::now() < deadline => return Err(Failure::Lost),
+            Ok(()) | Err(Lost) => {}
+        }
         if Moment::now() >= give_up {
             return Err(Failure::OutOfTime);
         }
@@ -407,7 +361,13 @@ impl<'a> Freezing<'a> {
                 services.sort();
                 services.dedup();
                 let pids: Vec<u32> = late.map(|member| member.stat.pid).collect();
-                let unconfirmed = pids.into_iter().map(|pid| self.processes.describe(pid)).collect();
+                let mut unconfirmed: Vec<String> =
+                    pids.into_iter().map(|pid| self.processes.describe(pid)).collect();
+                // All known ones are stopped, and it was never sure that these are all.
+                if unconfirmed.is_empty() {
+                    unconfirmed.push("processes that come and go faster than they can be looked at".into());
+                    services = self.targets.iter().map(|target| target.service.clone()).collect();
+                }
                 Refusal::FreezeTimedOut {
                     unconfirmed,
                     services,
@@ -417,122 +377,10 @@ impl<'a> Freezing<'a> {
     }
 }
 
-/// Whether this pid may have been given out after `from` and up to `to`: the kernel counts up and begins
-/// again at the low end.
-fn given_out(pid: u32, from: u32, to: u32) -> bool {
-    if from <= to {
-        pid > from && pid <= to
-    } else {
-        pid > from || pid <= to
-    }
-}
-
 /// Children were found after their parents: they go first, so that a parent finds them running.
 fn continue_all(members: &[Member]) {
     for member in members.iter().rev().filter(|member| member.step != Step::Found) {
         // Whoever is gone needs no help.
         let _ = pidfd_send_signal(&member.handle, Signal::CONT);
-    }
-}
-
-/// What a thaw was.
-pub(crate) struct Thawed {
-    pub(crate) pause: Duration,
-    pub(crate) unsent: BTreeMap<String, SignalFault>,
-}
-
-impl Pause {
-    /// How many processes are stopped.
-    pub(crate) fn processes(&self) -> u32 {
-        let stopped = self
-            .members
-            .iter()
-            .filter(|member| member.step == Step::Stopped)
-            .count();
-        u32::try_from(stopped).unwrap_or(u32::MAX)
-    }
-
-    /// Queues the signals for the main processes, then continues everybody.
-    ///
-    /// A signal that was not judged by the freeze is judged now.
-    pub(crate) fn thaw(
-        self,
-        processes: &mut Processes,
-        holder: Option<&mut Link>,
-        signals: &BTreeMap<String, (String, Signal)>,
-    ) -> Thawed {
-        let mut unsent = BTreeMap::new();
-        for (service, (name, signal)) in signals {
-            if let Err(fault) = self.queue(processes, service, name, *signal) {
-                unsent.insert(service.clone(), fault);
-            }
-        }
-        continue_all(&self.members);
-        // The kernel sets them going within the call; this only proves it.
-        for target in &self.targets {
-            let stopped = |processes: &mut Processes| {
-                let stat = processes.stat(target.pid).ok().flatten();
-                stat.is_some_and(|stat| {
-                    stat.start_ticks == target.start_ticks && stat.state == State::Stopped
-                })
-            };
-            let patience = Moment::now().plus(Duration::from_millis(5));
-            while stopped(processes) && Moment::now() < patience {
-                let _ = rustix::thread::nanosleep(&timespec(LOOK_AGAIN));
-            }
-        }
-        let pause = Moment::now().since(self.first_stop);
-        if let Some(holder) = holder {
-            holder.forget();
-        }
-        Thawed { pause, unsent }
-    }
-
-    fn queue(
-        &self,
-        processes: &mut Processes,
-        service: &str,
-        name: &str,
-        signal: Signal,
-    ) -> Result<(), SignalFault> {
-        let refused = |error: String| SignalFault::Refused { error };
-        let place = self.targets.iter().position(|target| target.service == service);
-        let place = place.ok_or_else(|| refused("this connection did not freeze it".into()))?;
-        let target = &self.targets[place];
-        let main = self
-            .members
-            .iter()
-            .find(|member| member.is(target.pid, target.start_ticks))
-            .ok_or(SignalFault::Gone)?;
-        if target.signal.as_ref().is_none_or(|(judged, _)| judged != name) {
-            let sets = processes
-                .signal_sets(target.pid)
-                .map_err(|error| refused(error.to_string()))?;
-            if sets.ok_or(SignalFault::Gone)?.would_kill(signal) {
-                return Err(SignalFault::WouldKill);
-            }
-        }
-        match pidfd_send_signal(&main.handle, signal) {
-            Ok(()) => Ok(()),
-            Err(Errno::SRCH) => Err(SignalFault::Gone),
-            Err(error) => Err(refused(error.to_string())),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pid_counts_as_given_out_also_when_the_numbers_began_again() {
-        assert!(given_out(11, 10, 12));
-        assert!(given_out(12, 10, 12));
-        assert!(!given_out(10, 10, 12));
-        assert!(!given_out(13, 10, 12));
-        assert!(given_out(32_000, 31_000, 300));
-        assert!(given_out(300, 31_000, 300));
-        assert!(!given_out(301, 31_000, 300));
-        assert!(!given_out(5, 10, 10));
     }
 }
