@@ -116,19 +116,19 @@ impl Volume {
         if !look::exists(&self.at.own())? {
             return Err(FileError::new("find", &self.at.own(), rustix::io::Errno::NOENT));
         }
+        let current = look::link(&self.at.current())?;
+        let wanted = self.live.as_ref().map(|live| current_target(live.switch));
+        // A switch that is staged may have been made a moment ago, and not been completed here yet.
+        let just_made = current.is_some() && current == self.staged_switch.map(current_target);
+        let in_the_way = current.is_none() && look::exists(&self.at.current())?;
+        if (current != wanted && !just_made) || in_the_way {
+            found.push(Drift::Current { found: current });
+        }
         if let Some(live) = &self.live {
-            let current = look::link(&self.at.current())?;
-            if current.as_deref() != Some(&current_target(live.switch)) {
-                found.push(Drift::Current { found: current });
-            }
             let switch = look::link(&self.at.switch(live.switch))?;
             if switch.as_deref() != Some(&switch_target(&live.release)) {
                 found.push(Drift::Switch { found: switch });
             }
-        } else if look::exists(&self.at.current())? {
-            found.push(Drift::Current {
-                found: look::link(&self.at.current())?,
-            });
         }
         let ours: BTreeSet<Arc<str>> = self.links.keys().chain(&self.broken_links).cloned().collect();
         for entry in &ours {

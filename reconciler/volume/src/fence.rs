@@ -166,6 +166,7 @@ impl Unfenced {
             kept: BTreeMap::new(),
             live: None,
             used_switch,
+            staged_switch: None,
             highest_switch,
             links: Entries::new(),
             broken_links: BTreeSet::new(),

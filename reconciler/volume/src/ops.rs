@@ -208,13 +208,16 @@ pub(crate) fn rename_link_new(from: &Path, to: &Path) -> Outcome {
     named("rename to the new name", to, || {
         before!(Rename, from, to);
         match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?;
-                rustix::fs::unlinkat(CWD, from, AtFlags::empty())
-            }
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_then_unlink(from, to),
             done => done,
         }
     })
+}
+
+/// What [`rename_link_new`] does where there is no exclusive rename.
+fn link_then_unlink(from: &Path, to: &Path) -> Result<(), Errno> {
+    rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?;
+    rustix::fs::unlinkat(CWD, from, AtFlags::empty())
 }
 
 /// Removes a file, link or whole directory tree, made writable first. What is gone already is no error.
@@ -230,4 +233,29 @@ pub(crate) fn remove_all(path: &Path) -> Outcome {
         remove_all(&path.join(entry))?;
     }
     rmdir(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_an_exclusive_rename_a_link_moves_and_still_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to, taken] = ["from", "to", "taken"].map(|name| folder.path().join(name));
+        symlink(Path::new("../releases/x"), &from).unwrap();
+        std::fs::write(&taken, "").unwrap();
+        assert_eq!(link_then_unlink(&from, &taken), Err(Errno::EXIST));
+        link_then_unlink(&from, &to).unwrap();
+        assert_eq!(
+            look::link(&to).unwrap().as_deref(),
+            Some(Path::new("../releases/x"))
+        );
+        assert!(!look::exists(&from).unwrap());
+        assert_eq!(
+            link_then_unlink(&from, &to),
+            Err(Errno::NOENT),
+            "as for a fenced coordinator"
+        );
+    }
 }

@@ -282,6 +282,7 @@ impl Volume {
         self.used_switch = number;
         self.highest_switch = self.highest_switch.max(number);
         ops::sync_dir(&self.at.switches()).map_err(|error| self.judge(error))?;
+        self.staged_switch = Some(number);
         Ok(StagedSwitch {
             at: self.at.clone(),
             term: self.term,
@@ -300,6 +301,7 @@ impl Volume {
     /// When a link cannot be removed; then the next start or switch removes it.
     pub fn abandon(&mut self, staged: StagedSwitch) -> Result<(), ChangeError> {
         drop(staged);
+        self.staged_switch = None;
         self.still_ours()?;
         if let Some(wanted) = self.live_entries()? {
             self.remove_links(&wanted).map_err(|error| self.judge(error))?;
@@ -364,6 +366,7 @@ impl Volume {
     }
 
     fn make_live(&mut self, switched: &Switched) {
+        self.staged_switch = None;
         let before = self.live.replace(Live {
             switch: switched.number,
             release: switched.release.clone(),

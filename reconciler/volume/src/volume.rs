@@ -33,6 +33,8 @@ pub struct Volume {
     pub(crate) live: Option<Live>,
     /// The highest number that a link has had: the next one must be above.
     pub(crate) used_switch: SwitchNumber,
+    /// The switch that is staged: it may be made at any moment, by whoever has it.
+    pub(crate) staged_switch: Option<SwitchNumber>,
     /// The highest number that was spoken of: the ways back that were promised and not needed count too.
     pub(crate) highest_switch: SwitchNumber,
     /// The top-level links of ours that lie on the volume.

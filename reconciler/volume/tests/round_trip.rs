@@ -330,3 +330,57 @@ fn the_journal_tells_the_next_coordinator_what_was_in_flight_until_its_outcome_i
         assert_eq!(read, outcome);
     }
 }
+
+#[test]
+fn a_switch_made_by_a_coordinator_that_died_is_completed_by_the_next() {
+    let folder = folder();
+    let root = folder.path();
+    let mut store = Store::default();
+    let old = store.tree(&[("a", "1"), ("gone", "1")]);
+    let new = store.tree(&[("a", "2"), ("new", "2")]);
+    let (mut volume, _) = open(root, options());
+    publish(&mut volume, &store, &old, 1);
+    let prepared = volume.build(&document(&new, 2), &new, &store).unwrap();
+    let switched = volume
+        .stage_switch(&prepared, SwitchNumber(2))
+        .unwrap()
+        .commit()
+        .unwrap();
+    assert_eq!(
+        volume.check_links().unwrap(),
+        [],
+        "a switch just made is no drift"
+    );
+    drop((switched, volume));
+
+    let (mut volume, _) = open(root, options());
+    let inode = |entry: &str| std::fs::symlink_metadata(root.join(entry)).unwrap().ino();
+    let before = inode("a");
+    volume.complete_found().unwrap();
+    assert_ne!(
+        inode("a"),
+        before,
+        "the link is renewed, for whoever watches the folder"
+    );
+    assert_live(root, &new, &store);
+}
+
+#[test]
+fn an_abandoned_switch_that_somebody_makes_is_drift() {
+    let folder = folder();
+    let root = folder.path();
+    let mut store = Store::default();
+    let [old, new] = ["1", "2"].map(|contents| store.tree(&[("a", contents)]));
+    let (mut volume, _) = open(root, options());
+    publish(&mut volume, &store, &old, 1);
+    let prepared = volume.build(&document(&new, 2), &new, &store).unwrap();
+    let staged = volume.stage_switch(&prepared, SwitchNumber(2)).unwrap();
+    volume.abandon(staged).unwrap();
+    std::fs::remove_file(root.join("current")).unwrap();
+    std::os::unix::fs::symlink(".lockstep/switches/2", root.join("current")).unwrap();
+    let found = Some(".lockstep/switches/2".into());
+    assert_eq!(
+        volume.check_links().unwrap(),
+        [lockstep_volume::Drift::Current { found }]
+    );
+}
