@@ -17,8 +17,8 @@ use sha2::{Digest as _, Sha256};
 pub const STATUS: &str = "status.json";
 /// The name of the offer file in an instance's folder.
 pub const OFFER: &str = "offer.json";
-/// Status files are small; more than this is not read.
-const LARGEST_STATUS: u64 = 64 * 1024;
+/// The protocol's own limit: more than this is not read.
+const LARGEST_STATUS: u64 = lockstep_protocol::MAX_DOCUMENT as u64;
 
 /// Where the instances' folders are.
 #[derive(Debug, Clone)]
@@ -205,3 +205,6 @@ fn open_folder(path: &Path) -> Result<std::os::fd::OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
 }
+
+#[cfg(test)]
+mod tests;

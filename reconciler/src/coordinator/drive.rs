@@ -48,7 +48,8 @@ impl Coordinator {
             }
             Report::Down => {
                 if let Some(answer) = self.down.take() {
-                    drop(answer.send(()));
+                    // Whoever asked may be gone.
+                    let _ = answer.send(());
                 }
                 self.end = Some(End::Down);
             }

@@ -4,6 +4,8 @@
 //! paths, defaults filled in and every value judged. Everything else sees only the second.
 
 mod resolve;
+#[cfg(test)]
+mod tests;
 mod written;
 
 use std::collections::BTreeMap;
@@ -172,10 +174,14 @@ impl Settings {
     /// # Errors
     /// When the file cannot be read or understood, or a value is wrong; all wrong values are named.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let path = std::path::absolute(path)
-            .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| SettingsError::Unreadable { path: path.clone(), source })?;
+        let path = std::path::absolute(path).map_err(|source| SettingsError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| SettingsError::Unreadable {
+            path: path.clone(),
+            source,
+        })?;
         Self::parse(&path, &text)
     }
 
@@ -184,10 +190,11 @@ impl Settings {
     /// # Errors
     /// As [`Settings::read`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, SettingsError> {
-        let written: written::Settings = toml::from_str(text).map_err(|error| SettingsError::NotUnderstood {
-            path: path.to_owned(),
-            message: error.to_string(),
-        })?;
+        let written: written::Settings =
+            toml::from_str(text).map_err(|error| SettingsError::NotUnderstood {
+                path: path.to_owned(),
+                message: error.to_string(),
+            })?;
         resolve::resolve(path, written)
     }
 

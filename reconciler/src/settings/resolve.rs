@@ -25,28 +25,49 @@ struct Resolver {
 
 pub(super) fn resolve(file: &Path, written: written::Settings) -> Result<Settings, SettingsError> {
     let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
-    let mut resolver = Resolver { folder, problems: Vec::new() };
+    let mut resolver = Resolver {
+        folder,
+        problems: Vec::new(),
+    };
     let source = resolver.source(written.source);
-    let volume = Volume { path: resolver.path(&written.volume.path), keep: written.volume.keep };
+    let volume = Volume {
+        path: resolver.path(&written.volume.path),
+        keep: written.volume.keep,
+    };
     if volume.keep < 2 {
-        resolver.wrong("volume.keep", "at least 2 releases are kept: the live one and the way back");
+        resolver.wrong(
+            "volume.keep",
+            "at least 2 releases are kept: the live one and the way back",
+        );
     }
     let mut names = BTreeSet::new();
     let mut services = Vec::new();
     for (index, service) in written.service.into_iter().enumerate() {
         if !names.insert(service.name.clone()) {
-            resolver.wrong("service.name", &format!("{:?} is used twice; each service has a name of its own", service.name));
+            resolver.wrong(
+                "service.name",
+                &format!(
+                    "{:?} is used twice; each service has a name of its own",
+                    service.name
+                ),
+            );
         }
         services.push(resolver.service(index, service));
     }
     let pause_limit = resolver.duration("rollout.pause_limit", written.rollout.pause_limit);
     if pause_limit.is_zero() || pause_limit > LONGEST_PAUSE {
-        resolver.wrong("rollout.pause_limit", "more than 0 and at most 2s is expected, for example \"500ms\"");
+        resolver.wrong(
+            "rollout.pause_limit",
+            "more than 0 and at most 2s is expected, for example \"500ms\"",
+        );
     }
     let bake = resolver.duration("rollout.bake", written.rollout.bake);
     let state = resolver.path(&written.state.path);
     if state.starts_with(&volume.path) || volume.path.starts_with(&state) {
-        resolver.wrong("state.path", "the state folder and the volume must not lie in one another");
+        resolver.wrong(
+            "state.path",
+            "the state folder and the volume must not lie in one another",
+        );
     }
     if resolver.problems.is_empty() {
         Ok(Settings {
@@ -59,7 +80,10 @@ pub(super) fn resolve(file: &Path, written: written::Settings) -> Result<Setting
             state,
         })
     } else {
-        Err(SettingsError::Wrong { path: file.to_owned(), problems: resolver.problems })
+        Err(SettingsError::Wrong {
+            path: file.to_owned(),
+            problems: resolver.problems,
+        })
     }
 }
 
@@ -71,12 +95,18 @@ impl Resolver {
     /// An absolute path: relative ones count from the settings' folder.
     fn path(&self, text: &str) -> PathBuf {
         let joined = self.folder.join(text);
-        std::path::absolute(&joined).unwrap_or(joined).components().collect()
+        std::path::absolute(&joined)
+            .unwrap_or(joined)
+            .components()
+            .collect()
     }
 
     fn duration(&mut self, key: &str, duration: SignedDuration) -> Duration {
         Duration::try_from(duration).unwrap_or_else(|_| {
-            self.wrong(key, "a duration cannot be negative; write for example \"5s\" or \"500ms\"");
+            self.wrong(
+                key,
+                "a duration cannot be negative; write for example \"5s\" or \"500ms\"",
+            );
             Duration::ZERO
         })
     }
@@ -84,10 +114,16 @@ impl Resolver {
     fn source(&mut self, source: written::Source) -> Source {
         let interval = self.duration("source.interval", source.interval);
         if interval < SHORTEST_INTERVAL {
-            self.wrong("source.interval", "at least 100ms is expected; a local repository wakes at once anyway");
+            self.wrong(
+                "source.interval",
+                "at least 100ms is expected; a local repository wakes at once anyway",
+            );
         }
         if source.branch.is_empty() {
-            self.wrong("source.branch", "it is empty; write the branch's name, for example \"main\"");
+            self.wrong(
+                "source.branch",
+                "it is empty; write the branch's name, for example \"main\"",
+            );
         }
         let url = if source.url.contains("://") || looks_like_scp(&source.url) {
             source.url
@@ -95,15 +131,26 @@ impl Resolver {
             self.path(&source.url).to_string_lossy().into_owned()
         };
         let spec = SourceSpec::new(url, source.branch).publishing(source.path);
-        Source { spec, interval, rewind: source.rewind }
+        Source {
+            spec,
+            interval,
+            rewind: source.rewind,
+        }
     }
 
     fn service(&mut self, index: usize, service: written::Service) -> Service {
         let key = |field: &str| format!("service[{index}] {:?}: {field}", service.name);
         let (reload_key, verify_key, process_key) = (key("reload"), key("verify"), key("process"));
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if service.name.is_empty() || service.name.len() > 63 || !service.name.chars().all(fits) || service.name.starts_with('.') {
-            self.wrong(&key("name"), "1 to 63 letters, digits, `-`, `_` or `.` are expected, not beginning with `.`");
+        if service.name.is_empty()
+            || service.name.len() > 63
+            || !service.name.chars().all(fits)
+            || service.name.starts_with('.')
+        {
+            self.wrong(
+                &key("name"),
+                "1 to 63 letters, digits, `-`, `_` or `.` are expected, not beginning with `.`",
+            );
         }
         let reads = match service.reads {
             None => Reads::everything(),
@@ -112,10 +159,17 @@ impl Resolver {
                 Reads::everything()
             }),
         };
-        let reload = match (service.reload.signal, service.reload.watch, service.reload.restart) {
+        let reload = match (
+            service.reload.signal,
+            service.reload.watch,
+            service.reload.restart,
+        ) {
             (Some(signal), None, None) => {
                 if !lockstep_guard::is_signal(&signal) {
-                    self.wrong(&reload_key, &format!("{signal:?} is no signal; write its name, for example \"SIGHUP\""));
+                    self.wrong(
+                        &reload_key,
+                        &format!("{signal:?} is no signal; write its name, for example \"SIGHUP\""),
+                    );
                 }
                 Reload::Signal(signal)
             }
@@ -135,16 +189,28 @@ impl Resolver {
             within: self.duration(&verify_key, service.verify.within),
         };
         if verify.within.is_zero() {
-            self.wrong(&verify_key, "within: more than 0 is expected, for example \"10s\"");
+            self.wrong(
+                &verify_key,
+                "within: more than 0 is expected, for example \"10s\"",
+            );
         }
         if verify.tier == Tier::Running && verify.within <= lockstep_core::rollout::RUNNING_AFTER {
-            self.wrong(&verify_key, "within: more than 500ms is expected for tier \"running\", which takes that long");
+            self.wrong(
+                &verify_key,
+                "within: more than 500ms is expected for tier \"running\", which takes that long",
+            );
         }
         if (verify.tier == Tier::Probed) != probe.is_some() {
-            self.wrong(&verify_key, "a probe belongs to tier \"probed\", and tier \"probed\" needs a probe");
+            self.wrong(
+                &verify_key,
+                "a probe belongs to tier \"probed\", and tier \"probed\" needs a probe",
+            );
         }
         if service.pause == Pause::Freeze && reload == Reload::Restart {
-            self.wrong(&key("pause"), "a service that is restarted is not paused: leave `pause` out");
+            self.wrong(
+                &key("pause"),
+                "a service that is restarted is not paused: leave `pause` out",
+            );
         }
         let process = self.process(&process_key, service.process);
         if service.check.as_ref().is_some_and(Vec::is_empty) {
@@ -174,22 +240,38 @@ impl Resolver {
                         Some(slash) => rest.split_at(slash),
                         None => (rest, "/"),
                     };
-                    let authority = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-                    ProbeKind::Http { authority, path: path.to_owned() }
+                    let authority = if authority.contains(':') {
+                        authority.to_owned()
+                    } else {
+                        format!("{authority}:80")
+                    };
+                    ProbeKind::Http {
+                        authority,
+                        path: path.to_owned(),
+                    }
                 }
                 Some(_) | None => {
-                    self.wrong(key, &format!("probe.http: {url:?} is not of the form http://HOST:PORT/PATH"));
+                    self.wrong(
+                        key,
+                        &format!("probe.http: {url:?} is not of the form http://HOST:PORT/PATH"),
+                    );
                     ProbeKind::Tcp(String::new())
                 }
             },
             (None, Some(address)) => {
                 if !address.contains(':') {
-                    self.wrong(key, &format!("probe.tcp: {address:?} is not of the form HOST:PORT"));
+                    self.wrong(
+                        key,
+                        &format!("probe.tcp: {address:?} is not of the form HOST:PORT"),
+                    );
                 }
                 ProbeKind::Tcp(address)
             }
             (_, _) => {
-                self.wrong(key, "probe: exactly one is expected of http = \"http://…\" and tcp = \"HOST:PORT\"");
+                self.wrong(
+                    key,
+                    "probe: exactly one is expected of http = \"http://…\" and tcp = \"HOST:PORT\"",
+                );
                 ProbeKind::Tcp(String::new())
             }
         };
@@ -201,9 +283,18 @@ impl Resolver {
             self.wrong(key, "command: a program is expected, for example [\"./scanner\", \"--listen\", \"127.0.0.1:50051\"]");
         }
         if !lockstep_guard::is_signal(&process.stop.signal) {
-            self.wrong(key, &format!("stop.signal: {:?} is no signal; write its name, for example \"SIGTERM\"", process.stop.signal));
+            self.wrong(
+                key,
+                &format!(
+                    "stop.signal: {:?} is no signal; write its name, for example \"SIGTERM\"",
+                    process.stop.signal
+                ),
+            );
         }
-        let cwd = process.cwd.as_deref().map_or_else(|| self.folder.clone(), |cwd| self.path(cwd));
+        let cwd = process
+            .cwd
+            .as_deref()
+            .map_or_else(|| self.folder.clone(), |cwd| self.path(cwd));
         let mut command = process.command;
         // A program with a slash counts from the settings' folder like every path; a bare name is looked up in PATH.
         if let Some(program) = command.first_mut()
@@ -212,7 +303,10 @@ impl Resolver {
             *program = self.path(program).to_string_lossy().into_owned();
         }
         let mut env = BTreeMap::from([
-            ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+            (
+                "PATH".to_owned(),
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            ),
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
         ]);
         if let Ok(home) = std::env::var("HOME") {

@@ -78,7 +78,10 @@ pub(super) struct Stop {
 
 impl Default for Stop {
     fn default() -> Self {
-        Self { signal: "SIGTERM".to_owned(), within: SignedDuration::from_secs(10) }
+        Self {
+            signal: "SIGTERM".to_owned(),
+            within: SignedDuration::from_secs(10),
+        }
     }
 }
 
@@ -132,7 +135,10 @@ pub(super) struct Rollout {
 
 impl Default for Rollout {
     fn default() -> Self {
-        Self { pause_limit: SignedDuration::from_millis(500), bake: SignedDuration::ZERO }
+        Self {
+            pause_limit: SignedDuration::from_millis(500),
+            bake: SignedDuration::ZERO,
+        }
     }
 }
 
@@ -150,7 +156,9 @@ pub(super) struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { path: "./state".to_owned() }
+        Self {
+            path: "./state".to_owned(),
+        }
     }
 }
 

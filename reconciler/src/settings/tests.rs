@@ -1,0 +1,142 @@
+use std::path::Path;
+
+use super::*;
+
+const DESIGN: &str = r#"
+[source]
+url = "/srv/config.git"
+branch = "main"
+path = "config"
+interval = "5s"
+
+[volume]
+path = "./volume"
+keep = 10
+
+[[service]]
+name = "scanner"
+reads = ["config.toml#scanner", "config.toml#universe"]
+process = { command = ["./scanner", "--listen", "127.0.0.1:50051"] }
+pause = "freeze"
+reload = { signal = "SIGUSR1" }
+verify = { tier = "acknowledged", within = "10s" }
+check = ["./scanner", "--check", "{candidate}/config.toml"]
+
+[rollout]
+pause_limit = "500ms"
+
+[web]
+listen = "127.0.0.1:8080"
+
+[state]
+path = "./state"
+"#;
+
+fn parse(text: &str) -> Result<Settings, SettingsError> {
+    Settings::parse(Path::new("/etc/lockstep/lockstep.toml"), text)
+}
+
+#[test]
+fn the_designs_own_example_is_understood() {
+    let settings = parse(DESIGN).unwrap();
+    assert_eq!(settings.volume.path, Path::new("/etc/lockstep/volume"));
+    assert_eq!(settings.state, Path::new("/etc/lockstep/state"));
+    assert_eq!(settings.source.spec.url, "/srv/config.git");
+    let scanner = &settings.services[0];
+    assert_eq!(scanner.process.command[0], "/etc/lockstep/scanner");
+    assert_eq!(scanner.process.stop_signal, "SIGTERM");
+    assert_eq!(scanner.reload, Reload::Signal("SIGUSR1".to_owned()));
+    assert_eq!(scanner.verify.within, Duration::from_secs(10));
+}
+
+#[test]
+fn what_is_left_out_has_the_documented_default() {
+    let settings = parse(
+        "[source]\nurl = 'git://host/c.git'\n[volume]\npath = 'v'\n[[service]]\nname = 'a'\n\
+         process = { command = ['a'] }\nreload = { watch = {} }\n",
+    )
+    .unwrap();
+    assert_eq!(settings.source.spec.branch, "main");
+    assert_eq!(settings.source.interval, Duration::from_secs(5));
+    assert_eq!(settings.source.rewind, Rewind::Hold);
+    assert_eq!(settings.volume.keep, 10);
+    assert_eq!(settings.rollout.pause_limit, Duration::from_millis(500));
+    assert_eq!(settings.rollout.bake, Duration::ZERO);
+    assert!(settings.web.is_none());
+    let service = &settings.services[0];
+    assert_eq!(service.pause, Pause::None);
+    assert_eq!(service.verify.tier, lockstep_core::service::Tier::Running);
+    assert_eq!(service.process.restart, RestartPolicy::Always);
+    assert_eq!(service.process.command, ["a"], "a bare name is looked up in PATH");
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    let error = parse(&DESIGN.replace("keep = 10", "kept = 10"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("line 10") && error.contains("unknown field `kept`"),
+        "{error}"
+    );
+    assert!(error.contains("expected `path` or `keep`"), "{error}");
+}
+
+#[test]
+fn all_wrong_values_are_named_at_once() {
+    let text = DESIGN
+        .replace("keep = 10", "keep = 1")
+        .replace("\"SIGUSR1\"", "\"SIGFOO\"")
+        .replace("\"500ms\"", "\"5s\"")
+        .replace("tier = \"acknowledged\"", "tier = \"probed\"");
+    let error = parse(&text).unwrap_err().to_string();
+    for words in [
+        "volume.keep: at least 2 releases",
+        "\"SIGFOO\" is no signal",
+        "rollout.pause_limit: more than 0 and at most 2s",
+        "tier \"probed\" needs a probe",
+    ] {
+        assert!(error.contains(words), "{words:?} is missing in:\n{error}");
+    }
+}
+
+#[test]
+fn a_service_is_told_in_exactly_one_way() {
+    let text = DESIGN.replace("{ signal = \"SIGUSR1\" }", "{ signal = \"SIGUSR1\", watch = {} }");
+    let error = parse(&text).unwrap_err().to_string();
+    assert!(error.contains("exactly one is expected of { signal"), "{error}");
+}
+
+#[test]
+fn a_probe_says_where_it_looks() {
+    let text = |probe: &str| {
+        DESIGN.replace(
+            "tier = \"acknowledged\", ",
+            &format!("tier = \"probed\", probe = {probe}, "),
+        )
+    };
+    let settings = parse(&text(
+        "{ http = \"http://127.0.0.1:80/health?x=1\", every = \"200ms\" }",
+    ))
+    .unwrap();
+    let probe = settings.services[0].probe.clone().unwrap();
+    let expected = ProbeKind::Http {
+        authority: "127.0.0.1:80".to_owned(),
+        path: "/health?x=1".to_owned(),
+    };
+    assert_eq!(probe.kind, expected);
+    assert_eq!(probe.every, Duration::from_millis(200));
+    let error = parse(&text("{ http = \"https://h/\" }")).unwrap_err().to_string();
+    assert!(
+        error.contains("is not of the form http://HOST:PORT/PATH"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_state_folder_does_not_lie_in_the_volume() {
+    let error = parse(&DESIGN.replace("\"./state\"", "\"./volume/state\""))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("must not lie in one another"), "{error}");
+}
