@@ -50,6 +50,13 @@ impl TryFrom<String> for Revision {
     }
 }
 
+impl std::str::FromStr for Revision {
+    type Err = InvalidRevision;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
 impl From<Revision> for String {
     fn from(revision: Revision) -> Self {
         revision.0.as_ref().into()
