@@ -1,0 +1,48 @@
+//! The Python example takes the same road.
+
+use std::path::Path;
+
+use lockstep_tests::{Lab, Service};
+
+fn lab() -> Lab {
+    let example =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../services/examples/python/lockstep_service.py");
+    let service = Service::program("example", &["python3", example.to_str().unwrap()]).tier("voting");
+    Lab::builder()
+        .service(service)
+        .file("config/config.toml", "limit = 5\n")
+        .start()
+}
+
+fn served(lab: &Lab) -> String {
+    let log = std::fs::read_to_string(lab.state().join("log/example.log")).unwrap_or_default();
+    log.lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_python_service_takes_a_change_refuses_one_and_goes_back() {
+    let lab = lab();
+    let before = lab.services();
+    assert!(served(&lab).ends_with("limit is 5"), "{}", served(&lab));
+
+    let change = lab.publish(&[("config/config.toml", "limit = 7\n")]);
+    lab.wait_settled(&change);
+    assert!(served(&lab).ends_with("limit is 7"), "{}", served(&lab));
+
+    let refused = lab.publish(&[("config/config.toml", "limit = 0\n")]);
+    let rejected = lab.wait_kind("Rejected", &refused);
+    assert!(
+        rejected
+            .message
+            .contains("`limit` must be a whole number above 0"),
+        "{rejected:?}"
+    );
+
+    lab.origin().git(&["revert", "--no-edit", "HEAD"]);
+    lab.origin().git(&["revert", "--no-edit", change.as_str()]);
+    lab.push();
+    lab.wait_settled(&lab.origin().revision("HEAD"));
+    assert!(served(&lab).ends_with("limit is 5"), "{}", served(&lab));
+    lab.assert_same_processes(&before);
+    lab.assert_nobody_stopped();
+}
