@@ -28,8 +28,8 @@ const LAST_STEPS: Duration = Duration::from_secs(10);
 pub(super) struct Down {}
 
 impl Down {
-    #[expect(clippy::unused_self, reason = "every command is executed the same way")]
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
+        let Self {} = self;
         let settings = settings.read()?;
         block_on(down(&settings))
     }

@@ -1,11 +1,9 @@
 //! `lockstep events`.
 
-use http_body_util::BodyExt;
-use hyper::Method;
-use hyper::body::Bytes;
 use jiff::Timestamp;
 
 use super::client::Client;
+use super::status::{Documents, not_understood};
 use super::{Failure, SettingsFile, block_on, moment, output, story};
 use crate::events::Event;
 
@@ -50,8 +48,10 @@ impl Events {
             Some(Since::Time(time)) => (0, Some(time)),
         };
         block_on(async {
-            let mut stream = EventStream::open(&Client::of(&settings), after, self.follow).await?;
-            while let Some((line, event)) = stream.next().await? {
+            let path = format!("/api/v1/events?since={after}&follow={}", self.follow);
+            let mut events = Documents::open(&Client::of(&settings), &path).await?;
+            while let Some(line) = events.next().await {
+                let event: Event = serde_json::from_str(&line).map_err(not_understood)?;
                 if earliest.is_some_and(|earliest| event.at < earliest) {
                     continue;
                 }
@@ -68,49 +68,5 @@ impl Events {
             }
             Ok(())
         })
-    }
-}
-
-/// The events of a reconciler, one after the other.
-pub(super) struct EventStream {
-    body: hyper::body::Incoming,
-    bytes: Vec<u8>,
-}
-
-impl EventStream {
-    /// Opens the stream after an event's number; with `follow` it goes on until the reconciler ends.
-    pub(super) async fn open(client: &Client<'_>, after: u64, follow: bool) -> Result<Self, Failure> {
-        let path = format!("/api/v1/events?since={after}&follow={follow}");
-        let body = client.send(Method::GET, &path, Bytes::new()).await?.into_body();
-        Ok(Self {
-            body,
-            bytes: Vec::new(),
-        })
-    }
-
-    /// The next event, with the line that it came in; nothing at the end of the stream.
-    pub(super) async fn next(&mut self) -> Result<Option<(String, Event)>, Failure> {
-        loop {
-            if let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.bytes.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line[..end]).into_owned();
-                let event = serde_json::from_str(&line).map_err(|error| {
-                    Failure::refused(format!(
-                        "an event is not understood: {error}; is `lockstep run` of another version?"
-                    ))
-                })?;
-                return Ok(Some((line, event)));
-            }
-            match self.body.frame().await {
-                None => return Ok(None),
-                // Cut short by the end of the reconciler, which is an end like the other.
-                Some(Err(_)) => return Ok(None),
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data() {
-                        self.bytes.extend_from_slice(&bytes);
-                    }
-                }
-            }
-        }
     }
 }

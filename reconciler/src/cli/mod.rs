@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`client`] | speaking to the running reconciler |
 //! | [`checkout`] | a config repository on disk, as `validate` and `plan` look at it |
-//! | [`output`], [`story`], [`moment`], [`github`] | how results are printed |
+//! | [`output`], [`story`], [`picture`], [`moment`], [`github`] | how results are printed |
 //! | all others | the subcommand of the same name |
 //!
 //! Results go to the standard output and everything else to the error output. Exit codes: 0 done, 1 refused or
@@ -12,16 +12,22 @@
 
 mod checkout;
 mod client;
+mod demo;
 mod down;
 mod events;
+mod explain;
 mod github;
 mod guard;
 mod moment;
 mod output;
+mod picture;
+mod plan;
 mod run;
 mod status;
 mod story;
+mod suspend;
 mod sync;
+mod undo;
 mod validate;
 mod wait;
 
@@ -58,9 +64,19 @@ enum Command {
     Down(down::Down),
     Status(status::Status),
     Events(events::Events),
+    Plan(plan::Plan),
     Validate(validate::Validate),
+    Explain(explain::Explain),
     Sync(sync::Sync),
     Wait(wait::Wait),
+    Rollback(undo::Rollback),
+    Revert(undo::Revert),
+    Retry(suspend::Retry),
+    Suspend(suspend::Suspend),
+    Resume(suspend::Resume),
+    Demo(demo::Demo),
+    #[command(hide = true)]
+    DemoMinder(demo::Minder),
 }
 
 /// Where the settings are, and whether somebody said so.
@@ -174,9 +190,18 @@ pub fn main() -> ExitCode {
         Command::Down(command) => command.execute(&settings),
         Command::Status(command) => command.execute(&settings),
         Command::Events(command) => command.execute(&settings),
+        Command::Plan(command) => command.execute(&settings),
         Command::Validate(command) => command.execute(&settings),
+        Command::Explain(command) => command.execute(),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),
+        Command::Rollback(command) => command.execute(&settings),
+        Command::Revert(command) => command.execute(&settings),
+        Command::Retry(command) => command.execute(&settings),
+        Command::Suspend(command) => command.execute(&settings),
+        Command::Resume(command) => command.execute(&settings),
+        Command::Demo(command) => command.execute(),
+        Command::DemoMinder(command) => command.execute(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

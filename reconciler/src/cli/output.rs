@@ -3,7 +3,7 @@
 //! Colours are dropped when the output is no terminal or `NO_COLOR` is set. A reader that went away (`| head`)
 //! ends the command without a word: it has what it wanted.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -19,6 +19,11 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
             "the standard output cannot be written: {error}"
         ))),
     }
+}
+
+/// Whether somebody sees the output as it comes.
+pub(super) fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
 }
 
 /// Prints one line.

@@ -10,6 +10,7 @@ use lockstep_protocol::Revision;
 use super::checkout::{Checkout, CheckoutError};
 use super::{Failure, SettingsFile, github, output};
 use crate::candidate::{Material, Reader, refusal};
+use crate::coordinator::request::PlanView;
 
 /// Judge a config repository as the reconciler will
 ///
@@ -26,8 +27,8 @@ use crate::candidate::{Material, Reader, refusal};
 )]
 pub(super) struct Validate {
     /// A folder or file of a config repository, or a commit of the clone around this folder
-    #[arg(value_name = "PATH | REV", default_value = ".", conflicts_with = "staged")]
-    what: String,
+    #[arg(value_name = "PATH | REV", conflicts_with = "staged")]
+    what: Option<String>,
     /// What is staged for the next commit
     #[arg(long)]
     staged: bool,
@@ -106,7 +107,7 @@ impl Validate {
                     output::line(format_args!(
                         "{} is valid{warnings}{}",
                         subject.name,
-                        against(base.as_ref())
+                        against(base.as_ref(), "judged")
                     ))?;
                 }
             }
@@ -122,7 +123,8 @@ impl Validate {
     }
 
     fn subject(&self, published: &str) -> Result<Subject, Failure> {
-        let path = Path::new(&self.what);
+        let what = self.what.as_deref().unwrap_or(".");
+        let path = Path::new(what);
         if self.staged {
             let checkout = Checkout::open(&Checkout::root_of(Path::new("."))?, published)?;
             let revision = checkout.staged()?;
@@ -150,22 +152,22 @@ impl Validate {
         if !checkout.is_clone() {
             return Err(CheckoutError::UnknownRevision {
                 root,
-                text: self.what.clone(),
+                text: what.to_owned(),
             }
             .into());
         }
-        let revision = checkout.named(&self.what)?;
+        let revision = checkout.named(what)?;
         Ok(Subject {
             checkout,
             revision,
-            name: self.what.clone(),
+            name: what.to_owned(),
             below: None,
         })
     }
 }
 
 /// The base that nobody named: never the subject itself, which is judged against its first parent then.
-fn base_of(checkout: &Checkout, subject: &Revision) -> Option<(String, Revision)> {
+pub(super) fn base_of(checkout: &Checkout, subject: &Revision) -> Option<(String, Revision)> {
     let (name, base) = checkout.base()?;
     if base != *subject {
         return Some((name, base));
@@ -174,10 +176,11 @@ fn base_of(checkout: &Checkout, subject: &Revision) -> Option<(String, Revision)
     Some((format!("its parent {}", parent.short()), parent))
 }
 
-fn against(base: Option<&(String, Revision)>) -> String {
+/// What was judged against, or measured, as the end of a sentence.
+pub(super) fn against(base: Option<&(String, Revision)>, judged: &str) -> String {
     match base {
-        Some((name, revision)) if name.contains(revision.short()) => format!(", judged against {name}"),
-        Some((name, revision)) => format!(", judged against {name} ({})", revision.short()),
+        Some((name, revision)) if name.contains(revision.short()) => format!(", {judged} against {name}"),
+        Some((name, revision)) => format!(", {judged} against {name} ({})", revision.short()),
         None => String::new(),
     }
 }
@@ -207,6 +210,14 @@ fn judged(subject: &Subject, base: Option<&Revision>) -> Result<(Report, Sources
     let base = base.and_then(|base| Material::read(mirror, base, None, &readers, Scope::All).ok());
     let report = material.judge(base.as_ref(), Scope::All);
     Ok((only(subject.below.as_deref(), report), material.files().clone()))
+}
+
+/// A plan that there is not, with the diagnostics as the reconciler writes them.
+pub(super) fn refused(report: &Report, files: &Sources) -> PlanView {
+    PlanView {
+        plan: None,
+        refused: Some(text(report, files, Style::default()).trim_end().to_owned()),
+    }
 }
 
 /// What was found in one file or folder, and in what judges it.

@@ -1,6 +1,7 @@
 //! The handlers: each asks the coordinator and gives what it says.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -13,11 +14,11 @@ use lockstep_core::admission::CandidateState;
 use lockstep_core::status::StatusView;
 use lockstep_protocol::Revision;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::coordinator::Handle;
-use crate::coordinator::request::{Reached, Request, Synced, Undo, suspension};
+use crate::coordinator::request::{PlanView, Reached, Request, Synced, Undo, suspension};
 
 /// What went wrong, for people.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,27 +37,108 @@ impl IntoResponse for Failed {
 }
 
 fn ending() -> Failed {
-    Failed(StatusCode::SERVICE_UNAVAILABLE, "the reconciler is ending".to_owned())
+    Failed(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the reconciler is ending".to_owned(),
+    )
 }
 
 fn refused(error: String) -> Failed {
     Failed(StatusCode::CONFLICT, error)
 }
 
-impl Handle {
+/// What the handlers have: the coordinator, and the word that the doors close.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) handle: Handle,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Door {
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Failed> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(request(answer)).map_err(|_| ending())?;
-        answered.await.map_err(|_| ending())
+        self.handle.requests.send(request(answer)).map_err(|_| ending())?;
+        tokio::select! {
+            // An answer that is there already counts, also when it was the last one.
+            biased;
+            answer = answered => answer.map_err(|_| ending()),
+            // The coordinator has ended: nobody will answer any more.
+            () = self.closed() => Err(ending()),
+        }
     }
 
     async fn status(&self) -> Result<StatusView, Failed> {
         self.ask(Request::Status).await
     }
+
+    /// Until the doors close. Whoever waits without this would hold up the end of the program.
+    async fn closed(&self) {
+        // An error says that the sender is gone, which means the same.
+        let _ = self.stop.clone().wait_for(|stop| *stop).await;
+    }
 }
 
-pub(super) async fn status(State(handle): State<Handle>) -> Result<Json<StatusView>, Failed> {
-    handle.status().await.map(Json)
+/// Documents, one a line, that are made until the client leaves or the doors close.
+struct Lines(mpsc::Sender<Result<Bytes, Infallible>>);
+
+impl Lines {
+    /// Answers with what `make` writes.
+    fn answer<F: Future<Output = ()> + Send + 'static>(
+        door: &Door,
+        make: impl FnOnce(Self) -> F,
+    ) -> Response {
+        let (sender, receiver) = mpsc::channel(64);
+        let left = sender.clone();
+        let (door, made) = (door.clone(), make(Self(sender)));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = made => {}
+                () = left.closed() => {}
+                () = door.closed() => {}
+            }
+        });
+        let body = Body::from_stream(ReceiverStream::new(receiver));
+        ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+    }
+
+    /// False when nobody reads any more.
+    async fn write(&self, document: &impl Serialize) -> bool {
+        let Ok(mut line) = serde_json::to_vec(document) else {
+            return true;
+        };
+        line.push(b'\n');
+        self.0.send(Ok(line.into())).await.is_ok()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct StatusQuery {
+    #[serde(default)]
+    follow: bool,
+}
+
+/// The status; with `follow` again at each change, one JSON object a line.
+pub(super) async fn status(
+    State(door): State<Door>,
+    Query(query): Query<StatusQuery>,
+) -> Result<Response, Failed> {
+    if !query.follow {
+        return Ok(Json(door.status().await?).into_response());
+    }
+    let mut changed = door.handle.changed.clone();
+    let follower = door.clone();
+    Ok(Lines::answer(&door, async move |lines| {
+        loop {
+            // Registered before the look, so that no change falls between.
+            changed.mark_unchanged();
+            let Ok(status) = follower.status().await else {
+                return;
+            };
+            if !lines.write(&status).await || changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,52 +149,64 @@ pub(super) struct EventsQuery {
     follow: bool,
 }
 
-/// Events, one JSON object a line; with `follow` the answer goes on until the client leaves.
-pub(super) async fn events(State(handle): State<Handle>, Query(query): Query<EventsQuery>) -> Response {
-    let (sender, receiver) = mpsc::channel::<Result<Bytes, Infallible>>(64);
-    let log = handle.events.clone();
+/// Events, one JSON object a line; with `follow` the answer goes on with what happens.
+pub(super) async fn events(State(door): State<Door>, Query(query): Query<EventsQuery>) -> Response {
+    let log = Arc::clone(&door.handle.events);
     let mut newest = log.follow();
-    // Ends when the client leaves or the log does: sending then fails, or nothing changes any more.
-    tokio::spawn(async move {
+    Lines::answer(&door, async move |lines| {
         let mut since = query.since;
         loop {
             newest.mark_unchanged();
             for event in log.since(since) {
                 since = event.seq;
-                let Ok(mut line) = serde_json::to_vec(&event) else { continue };
-                line.push(b'\n');
-                if sender.send(Ok(line.into())).await.is_err() {
+                if !lines.write(&event).await {
                     return;
                 }
             }
-            if !query.follow {
+            if !query.follow || newest.changed().await.is_err() {
                 return;
             }
-            tokio::select! {
-                changed = newest.changed() => if changed.is_err() { return },
-                () = sender.closed() => return,
-            }
         }
-    });
-    let body = Body::from_stream(ReceiverStream::new(receiver));
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+    })
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct PlanQuery {
-    rev: Option<String>,
+/// Which plan, and how.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PlanQuery {
+    /// The revision; the head if none.
+    pub rev: Option<String>,
+    /// Whether the text for people is wanted as well.
+    #[serde(default)]
+    pub text: bool,
+}
+
+/// A plan, with the text for people if it was asked for.
+#[derive(Debug, Serialize)]
+struct PlanAnswer {
+    #[serde(flatten)]
+    view: PlanView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
 }
 
 pub(super) async fn plan(
-    State(handle): State<Handle>,
+    State(door): State<Door>,
     Query(query): Query<PlanQuery>,
 ) -> Result<Response, Failed> {
-    let view = handle.ask(|answer| Request::Plan(query.rev, answer)).await?.map_err(refused)?;
-    Ok(Json(view).into_response())
+    let view = door
+        .ask(|answer| Request::Plan(query.rev, answer))
+        .await?
+        .map_err(refused)?;
+    let text = view
+        .plan
+        .as_ref()
+        .filter(|_| query.text)
+        .map(lockstep_core::plan::text);
+    Ok(Json(PlanAnswer { view, text }).into_response())
 }
 
-pub(super) async fn sync(State(handle): State<Handle>) -> Result<Json<Synced>, Failed> {
-    handle.ask(Request::Sync).await.map(Json)
+pub(super) async fn sync(State(door): State<Door>) -> Result<Json<Synced>, Failed> {
+    door.ask(Request::Sync).await.map(Json)
 }
 
 /// What is waited for.
@@ -136,58 +230,84 @@ pub struct Waited {
 }
 
 pub(super) async fn wait(
-    State(handle): State<Handle>,
+    State(door): State<Door>,
     Json(wanted): Json<WaitFor>,
 ) -> Result<Json<Waited>, Failed> {
-    let waiting = wait_until(&handle, wanted.revision);
+    let waiting = wait_until(&door, wanted.revision);
     match tokio::time::timeout(Duration::from_millis(wanted.timeout_ms), waiting).await {
         Ok(waited) => waited.map(Json),
         Err(_) => {
-            let status = handle.status().await?;
+            let status = door.status().await?;
             let reason = status
                 .held
                 .map(|held| held.reason)
                 .or_else(|| status.candidate.and_then(|candidate| candidate.reason))
-                .or_else(|| status.rollout.map(|rollout| format!("the rollout is {}", rollout.state)))
+                .or_else(|| {
+                    status
+                        .rollout
+                        .map(|rollout| format!("the rollout is {}", rollout.state))
+                })
                 .or(status.source.error)
                 .unwrap_or_else(|| "it did not arrive".to_owned());
-            Ok(Json(Waited { settled: false, revision: None, reason: Some(format!("not in time: {reason}")) }))
+            Ok(Json(Waited {
+                settled: false,
+                revision: None,
+                reason: Some(format!("not in time: {reason}")),
+            }))
         }
     }
 }
 
-async fn wait_until(handle: &Handle, revision: Option<String>) -> Result<Waited, Failed> {
-    let mut changed = handle.changed.clone();
-    let synced = handle.ask(Request::Sync).await?;
+async fn wait_until(door: &Door, revision: Option<String>) -> Result<Waited, Failed> {
+    let mut changed = door.handle.changed.clone();
+    let synced = door.ask(Request::Sync).await?;
     let text = match (revision, synced) {
         (Some(text), _) => text,
         (None, Synced { head: Some(head), .. }) => head.to_string(),
         (None, Synced { error, .. }) => {
-            return Err(refused(error.unwrap_or_else(|| "there is no revision to wait for".to_owned())));
+            return Err(refused(
+                error.unwrap_or_else(|| "there is no revision to wait for".to_owned()),
+            ));
         }
     };
     loop {
         // Registered before the look, so that no change falls between.
         changed.mark_unchanged();
         if let Ok(Reached { revision, settled }) =
-            handle.ask(|answer| Request::Reached(text.clone(), answer)).await?
+            door.ask(|answer| Request::Reached(text.clone(), answer)).await?
         {
             if settled {
-                return Ok(Waited { settled: true, revision: Some(revision), reason: None });
+                return Ok(Waited {
+                    settled: true,
+                    revision: Some(revision),
+                    reason: None,
+                });
             }
-            let status = handle.status().await?;
-            if let Some(candidate) = status.candidate.filter(|candidate| candidate.revision == revision)
-                && matches!(candidate.state, CandidateState::Rejected | CandidateState::Quarantined)
+            let status = door.status().await?;
+            if let Some(candidate) = status
+                .candidate
+                .filter(|candidate| candidate.revision == revision)
+                && matches!(
+                    candidate.state,
+                    CandidateState::Rejected | CandidateState::Quarantined
+                )
             {
-                return Ok(Waited { settled: false, revision: Some(revision), reason: candidate.reason });
+                return Ok(Waited {
+                    settled: false,
+                    revision: Some(revision),
+                    reason: candidate.reason,
+                });
             }
         }
-        changed.changed().await.map_err(|_| ending())?;
+        tokio::select! {
+            changed = changed.changed() => changed.map_err(|_| ending())?,
+            () = door.closed() => return Err(ending()),
+        }
     }
 }
 
-pub(super) async fn retry(State(handle): State<Handle>) -> Result<Json<usize>, Failed> {
-    handle.ask(Request::Retry).await?.map(Json).map_err(refused)
+pub(super) async fn retry(State(door): State<Door>) -> Result<Json<usize>, Failed> {
+    door.ask(Request::Retry).await?.map(Json).map_err(refused)
 }
 
 /// A suspension that is asked for.
@@ -200,46 +320,65 @@ pub struct Suspend {
 }
 
 pub(super) async fn suspend(
-    State(handle): State<Handle>,
+    State(door): State<Door>,
     Json(wanted): Json<Suspend>,
 ) -> Result<Json<()>, Failed> {
     let suspension = suspension(wanted.reason, wanted.until);
-    handle.ask(|answer| Request::Suspend(Some(suspension), answer)).await?.map(Json).map_err(refused)
+    door.ask(|answer| Request::Suspend(Some(suspension), answer))
+        .await?
+        .map(Json)
+        .map_err(refused)
 }
 
-pub(super) async fn resume(State(handle): State<Handle>) -> Result<Json<()>, Failed> {
-    handle.ask(|answer| Request::Suspend(None, answer)).await?.map(Json).map_err(refused)
+pub(super) async fn resume(State(door): State<Door>) -> Result<Json<()>, Failed> {
+    door.ask(|answer| Request::Suspend(None, answer))
+        .await?
+        .map(Json)
+        .map_err(refused)
 }
 
-pub(super) async fn commit(State(handle): State<Handle>, Json(undo): Json<Undo>) -> Result<Response, Failed> {
-    let made = handle.ask(|answer| Request::Commit(undo, answer)).await?.map_err(refused)?;
+pub(super) async fn commit(State(door): State<Door>, Json(undo): Json<Undo>) -> Result<Response, Failed> {
+    let made = door
+        .ask(|answer| Request::Commit(undo, answer))
+        .await?
+        .map_err(refused)?;
     Ok(Json(made).into_response())
 }
 
-pub(super) async fn down(State(handle): State<Handle>) -> Result<Json<()>, Failed> {
-    handle.ask(Request::Down).await.map(Json)
+pub(super) async fn down(State(door): State<Door>) -> Result<Json<()>, Failed> {
+    door.ask(Request::Down).await.map(Json)
 }
 
 /// Whether the program lives.
-pub(super) async fn healthz(State(handle): State<Handle>) -> Result<&'static str, Failed> {
-    handle.status().await.map(|_| "ok\n")
+pub(super) async fn healthz(State(door): State<Door>) -> Result<&'static str, Failed> {
+    door.status().await.map(|_| "ok\n")
 }
 
 /// Whether it does its work: something is live, and no rollout is stuck.
-pub(super) async fn readyz(State(handle): State<Handle>) -> Result<&'static str, Failed> {
-    let status = handle.status().await?;
-    let stuck = status.rollout.as_ref().is_some_and(|rollout| rollout.state == "Stuck");
+pub(super) async fn readyz(State(door): State<Door>) -> Result<&'static str, Failed> {
+    let status = door.status().await?;
+    let stuck = status
+        .rollout
+        .as_ref()
+        .is_some_and(|rollout| rollout.state == "Stuck");
     match (status.live, stuck) {
         (Some(_), false) => Ok("ok\n"),
-        (None, _) => Err(Failed(StatusCode::SERVICE_UNAVAILABLE, "no release is live yet".to_owned())),
-        (Some(_), true) => Err(Failed(StatusCode::SERVICE_UNAVAILABLE, "a rollout is stuck".to_owned())),
+        (None, _) => Err(Failed(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no release is live yet".to_owned(),
+        )),
+        (Some(_), true) => Err(Failed(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a rollout is stuck".to_owned(),
+        )),
     }
 }
 
-pub(super) async fn metrics(State(handle): State<Handle>) -> Result<Response, Failed> {
-    let status = handle.status().await?;
-    handle.metrics.follow(&status);
-    let text = handle
+pub(super) async fn metrics(State(door): State<Door>) -> Result<Response, Failed> {
+    let status = door.status().await?;
+    door.handle.metrics.follow(&status);
+    let text = door
+        .handle
         .metrics
         .text()
         .map_err(|error| Failed(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

@@ -35,7 +35,10 @@ pub async fn connect(state: &Path) -> io::Result<UnixStream> {
 /// answers on is in use, unless this reconciler takes over.
 pub(super) async fn bind(state: &Path, take_over: bool) -> Result<UnixListener, WebError> {
     let path = state.join(CONTROL);
-    let failed = |source| WebError::Socket { path: path.clone(), source };
+    let failed = |source| WebError::Socket {
+        path: path.clone(),
+        source,
+    };
     if connect(state).await.is_ok() && !take_over {
         return Err(WebError::InUse { path });
     }

@@ -16,7 +16,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use api::{WaitFor, Waited};
+use api::Door;
+pub use api::{PlanQuery, Suspend, WaitFor, Waited};
 pub use control::{CONTROL, connect};
 
 use crate::coordinator::Handle;
@@ -76,24 +77,33 @@ pub async fn start(settings: &Settings, handle: Handle, take_over: bool) -> Resu
     let stop = watch::Sender::new(false);
     let mut servers = JoinSet::new();
     let control = control::bind(&settings.state, take_over).await?;
-    let whole = shown(handle.clone()).merge(changing(handle.clone()));
+    let door = Door {
+        handle,
+        stop: stop.subscribe(),
+    };
+    let whole = shown(door.clone()).merge(changing(door.clone()));
     servers.spawn(serve(control, whole, stop.subscribe()));
     let mut address = None;
     if let Some(web) = &settings.web {
         let listen = web.listen;
-        let listener = TcpListener::bind(listen)
-            .await
-            .map_err(|source| WebError::Port { address: listen, source })?;
+        let listener = TcpListener::bind(listen).await.map_err(|source| WebError::Port {
+            address: listen,
+            source,
+        })?;
         address = listener.local_addr().ok();
         if let Some(address) = address {
             tracing::info!("web port at http://{address}");
         }
-        servers.spawn(serve(listener, shown(handle), stop.subscribe()));
+        servers.spawn(serve(listener, shown(door), stop.subscribe()));
     }
-    Ok(Web { servers, stop, address })
+    Ok(Web {
+        servers,
+        stop,
+        address,
+    })
 }
 
-fn shown(handle: Handle) -> Router {
+fn shown(door: Door) -> Router {
     Router::new()
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/events", get(api::events))
@@ -101,10 +111,10 @@ fn shown(handle: Handle) -> Router {
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz))
         .route("/metrics", get(api::metrics))
-        .with_state(handle)
+        .with_state(door)
 }
 
-fn changing(handle: Handle) -> Router {
+fn changing(door: Door) -> Router {
     Router::new()
         .route("/api/v1/sync", post(api::sync))
         .route("/api/v1/wait", post(api::wait))
@@ -113,7 +123,7 @@ fn changing(handle: Handle) -> Router {
         .route("/api/v1/resume", post(api::resume))
         .route("/api/v1/commit", post(api::commit))
         .route("/api/v1/down", post(api::down))
-        .with_state(handle)
+        .with_state(door)
 }
 
 fn serve<L>(
@@ -129,5 +139,9 @@ where
         // An error says that the sender is gone, which means the same.
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    async move { axum::serve(listener, router).with_graceful_shutdown(stopped).await }
+    async move {
+        axum::serve(listener, router)
+            .with_graceful_shutdown(stopped)
+            .await
+    }
 }

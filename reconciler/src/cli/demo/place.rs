@@ -1,0 +1,262 @@
+//! The demo's folder: a bare config repository and a clone of it, both made from the template, and settings.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::DemoError;
+use super::programs::Programs;
+
+/// The files of `config-repo-template/`, inside the program so that the demo works anywhere.
+const TEMPLATE: &[(&str, &str)] = &[
+    (".github/workflows/lockstep.yml", include_str!("../../../../config-repo-template/.github/workflows/lockstep.yml")),
+    (".gitignore", include_str!("../../../../config-repo-template/.gitignore")),
+    (".lockstep/policy.toml", include_str!("../../../../config-repo-template/.lockstep/policy.toml")),
+    (".lockstep/schema/trader.json", include_str!("../../../../config-repo-template/.lockstep/schema/trader.json")),
+    ("CODEOWNERS", include_str!("../../../../config-repo-template/CODEOWNERS")),
+    ("README.md", include_str!("../../../../config-repo-template/README.md")),
+    (CONFIG, include_str!("../../../../config-repo-template/config/config.toml")),
+];
+
+/// The document that services read, in the clone.
+pub(super) const CONFIG: &str = "config/config.toml";
+
+/// The ports that differ from demo to demo.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    /// The broker's.
+    pub(super) broker: u16,
+    /// The scanner's.
+    pub(super) scanner: u16,
+    /// Metrics and health.
+    pub(super) web: u16,
+}
+
+/// The folder.
+pub(super) struct Place {
+    dir: PathBuf,
+}
+
+impl Place {
+    /// Makes the folder. It is removed by the minder, which outlives this process.
+    pub(super) fn make(dir: Option<&Path>) -> Result<Self, DemoError> {
+        let Some(dir) = dir else {
+            let made = tempfile::Builder::new().prefix("lockstep-demo-").tempdir();
+            let failed = |source| DemoError::Io { doing: "make a folder", path: std::env::temp_dir(), source };
+            return Ok(Self { dir: made.map(TempDir::keep).map_err(failed)? });
+        };
+        let failed = |source| DemoError::Io { doing: "make a new folder", path: dir.to_owned(), source };
+        std::fs::create_dir(dir).map_err(failed)?;
+        Ok(Self { dir: std::fs::canonicalize(dir).map_err(failed)? })
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn clone_dir(&self) -> PathBuf {
+        self.dir.join("clone")
+    }
+
+    pub(super) fn settings(&self) -> PathBuf {
+        self.dir.join("lockstep.toml")
+    }
+
+    pub(super) fn reconciler_log(&self) -> PathBuf {
+        self.dir.join("reconciler.log")
+    }
+
+    pub(super) fn broker_log(&self) -> PathBuf {
+        self.dir.join("broker.log")
+    }
+
+    pub(super) fn broker_stats(&self) -> PathBuf {
+        self.dir.join("broker.json")
+    }
+
+    /// The repository with its first commit, the clone, and the settings.
+    pub(super) async fn fill(&self, programs: &Programs, ports: Ports) -> Result<(), DemoError> {
+        let settings = settings(programs, ports);
+        self.write(&self.settings(), &settings)?;
+        for (path, contents) in TEMPLATE {
+            self.write(&self.clone_dir().join(path), contents)?;
+        }
+        self.edit(&[
+            ("port = 7497 ", &format!("port = {} ", ports.broker)),
+            ("port = 50051 ", &format!("port = {} ", ports.scanner)),
+        ])?;
+        // By their own commands, so that the branch is called main whatever git is used.
+        self.git_in(&self.dir, &["init", "--quiet", "--bare", "config.git"]).await?;
+        self.git_in(&self.dir.join("config.git"), &["symbolic-ref", "HEAD", "refs/heads/main"]).await?;
+        let clone = self.clone_dir();
+        self.git_in(&clone, &["init", "--quiet"]).await?;
+        self.git(&["symbolic-ref", "HEAD", "refs/heads/main"]).await?;
+        for (key, value) in [
+            ("user.name", "Demo"),
+            ("user.email", "demo@localhost"),
+            ("commit.gpgsign", "false"),
+            ("core.hooksPath", ".git/hooks"),
+            ("push.default", "simple"),
+        ] {
+            self.git(&["config", key, value]).await?;
+        }
+        self.git(&["remote", "add", "origin", &self.dir.join("config.git").to_string_lossy()]).await?;
+        self.git(&["add", "--all"]).await?;
+        self.git(&["commit", "--quiet", "--message", "The template, with ports of this demo"]).await?;
+        self.git(&["push", "--quiet", "--set-upstream", "origin", "main"]).await?;
+        Ok(())
+    }
+
+    /// Replaces texts of the document, each of which it must hold once.
+    pub(super) fn edit(&self, replacements: &[(&str, &str)]) -> Result<(), DemoError> {
+        let path = self.clone_dir().join(CONFIG);
+        let failed = |source| DemoError::Io { doing: "read", path: path.clone(), source };
+        let mut text = std::fs::read_to_string(&path).map_err(failed)?;
+        for (old, new) in replacements {
+            if text.matches(old).count() != 1 {
+                return Err(DemoError::Template { line: (*old).to_owned() });
+            }
+            text = text.replace(old, new);
+        }
+        self.write(&path, &text)
+    }
+
+    /// Adds a line at the end of another file of the clone.
+    pub(super) fn append(&self, path: &str, line: &str) -> Result<(), DemoError> {
+        let path = self.clone_dir().join(path);
+        let failed = |source| DemoError::Io { doing: "read", path: path.clone(), source };
+        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        self.write(&path, &format!("{text}{line}\n"))
+    }
+
+    /// Commits all of the clone and pushes it; gives the commit.
+    pub(super) async fn push(&self, subject: &str) -> Result<String, DemoError> {
+        self.git(&["commit", "--quiet", "--all", "--message", subject]).await?;
+        self.push_head().await
+    }
+
+    /// Takes a commit back by a new one and pushes it; gives the new commit.
+    pub(super) async fn push_revert(&self, commit: &str) -> Result<String, DemoError> {
+        self.git(&["revert", "--no-edit", commit]).await?;
+        self.push_head().await
+    }
+
+    async fn push_head(&self) -> Result<String, DemoError> {
+        self.git(&["push", "--quiet"]).await?;
+        self.git(&["rev-parse", "HEAD"]).await
+    }
+
+    async fn git(&self, args: &[&str]) -> Result<String, DemoError> {
+        self.git_in(&self.clone_dir(), args).await
+    }
+
+    /// Runs the real git, in none but the demo's own repositories.
+    async fn git_in(&self, dir: &Path, args: &[&str]) -> Result<String, DemoError> {
+        let mut git = Command::new("git");
+        git.args(args).current_dir(dir).stdin(Stdio::null()).kill_on_drop(true);
+        // Whoever runs this within another repository's hook or alias has variables that point there.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("GIT_") {
+                git.env_remove(name);
+            }
+        }
+        let output = git.env("GIT_TERMINAL_PROMPT", "0").output().await;
+        let output = output.map_err(|source| DemoError::Spawn { program: "git".to_owned(), source })?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(DemoError::Git { command: args.join(" "), said })
+    }
+
+    fn write(&self, path: &Path, contents: &str) -> Result<(), DemoError> {
+        let failed = |source| DemoError::Io { doing: "write", path: path.to_owned(), source };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        std::fs::write(path, contents).map_err(failed)
+    }
+}
+
+fn settings(programs: &Programs, ports: Ports) -> String {
+    let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
+    format!(
+        r#"# The settings of the demo. Relative paths count from this file.
+[source]
+url = "./config.git"
+branch = "main"
+path = "config"
+
+[volume]
+path = "./volume"
+
+[[service]]                                  # sees each switch by itself
+name = "scanner"
+reads = [
+    "config.toml#scanner", "config.toml#data", "config.toml#strategy", "config.toml#universe",
+    "config.toml#logging",
+]
+process = {{ command = [{scanner}] }}
+pause = "freeze"
+reload = {{ watch = {{}} }}
+verify = {{ tier = "voting", within = "10s" }}
+
+[[service]]                                  # is told by a signal
+name = "orchestrator"
+reads = [
+    "config.toml#ibkr", "config.toml#trading", "config.toml#options", "config.toml#schedule",
+    "config.toml#scanner.host", "config.toml#scanner.port", "config.toml#logging",
+]
+process = {{ command = [{orchestrator}] }}
+pause = "freeze"
+reload = {{ signal = "SIGUSR1" }}
+verify = {{ tier = "voting", within = "10s" }}
+
+[web]
+listen = "127.0.0.1:{web}"
+
+[state]
+path = "./state"
+"#,
+        scanner = quoted(&programs.scanner),
+        orchestrator = quoted(&programs.orchestrator),
+        web = ports.web,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_holds_every_file_of_the_template() {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../config-repo-template"));
+        let mut found = Vec::new();
+        let mut folders = vec![root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+                }
+            }
+        }
+        found.sort_unstable();
+        assert_eq!(found, TEMPLATE.iter().map(|(path, _)| *path).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_settings_are_understood_wherever_the_programs_lie() {
+        let odd = Path::new("/srv/a \"quoted\" place");
+        let programs = Programs::in_folder(odd, odd.join("lockstep"));
+        let text = settings(&programs, Ports { broker: 1, scanner: 2, web: 3 });
+        let settings = crate::settings::Settings::parse(Path::new("/demo/lockstep.toml"), &text).unwrap();
+        assert_eq!(settings.services.len(), 2);
+        assert_eq!(settings.services[0].process.command, ["/srv/a \"quoted\" place/scanner"]);
+        assert_eq!(settings.source.spec.url, "/demo/config.git");
+    }
+}

@@ -1,0 +1,133 @@
+//! `lockstep plan`: what a revision would change, from the reconciler or, without one, from the clone at hand.
+
+use std::path::Path;
+
+use lockstep_core::plan::{plan, text};
+use lockstep_core::policy::POLICY_PATH;
+use lockstep_core::validate::Scope;
+use serde_json::Value;
+
+use super::checkout::Checkout;
+use super::client::Client;
+use super::{Failure, SettingsFile, block_on, output, validate};
+use crate::candidate::{Material, Reader, refusal};
+use crate::coordinator::request::PlanView;
+use crate::settings::Settings;
+use crate::web::PlanQuery;
+
+/// Show what a revision would change: keys, services, reload or restart, and what undoing it takes
+///
+/// With a reconciler: REV, or the head of the branch, against what is live. Without one, in a clone of the config
+/// repository: REV, or the files as they lie there, against the upstream branch (else HEAD).
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  lockstep plan\n  lockstep plan HEAD~1\n  lockstep plan --json | jq '.plan.services'\n\n\
+                        Exit codes: 0 this is the plan, 1 the revision would be rejected, 3 neither reconciler nor clone"
+)]
+pub(super) struct Plan {
+    /// A commit
+    #[arg(value_name = "REV")]
+    revision: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Plan {
+    pub(super) fn execute(self, file: &SettingsFile) -> Result<(), Failure> {
+        let settings = file.find()?;
+        let unreachable = match &settings {
+            None => None,
+            Some(settings) => match self.from_reconciler(settings) {
+                Err(failure) if failure.code == Failure::UNREACHABLE => Some(failure),
+                done => return done,
+            },
+        };
+        let root = Checkout::root_of(Path::new("."))?;
+        let clone = root.join(".git").exists() && (settings.is_none() || root.join(POLICY_PATH).is_file());
+        match (clone, unreachable) {
+            (true, _) => self.from_clone(&root, settings.as_ref()),
+            (false, Some(failure)) => Err(failure),
+            (false, None) => Err(Failure::unreachable(
+                "there is neither a reconciler to ask (no settings: name them by --settings FILE) nor a clone of a \
+                 config repository here to plan from",
+            )),
+        }
+    }
+
+    fn from_reconciler(&self, settings: &Settings) -> Result<(), Failure> {
+        let query = PlanQuery {
+            rev: self.revision.clone(),
+            text: !self.json,
+        };
+        let query = serde_urlencoded::to_string(&query).map_err(Failure::misuse)?;
+        let answer: Value = block_on(Client::of(settings).get(&format!("/api/v1/plan?{query}")))?;
+        if self.json {
+            output::json(&answer)?;
+        } else {
+            let text = answer
+                .get("text")
+                .or_else(|| answer.get("refused"))
+                .and_then(Value::as_str);
+            output::line(text.unwrap_or_default().trim_end())?;
+        }
+        if answer.get("refused").is_some_and(|refused| !refused.is_null()) {
+            return Err(Failure::told());
+        }
+        Ok(())
+    }
+
+    fn from_clone(&self, root: &Path, settings: Option<&Settings>) -> Result<(), Failure> {
+        let published = settings
+            .map(|settings| settings.source.spec.path.as_str())
+            .unwrap_or_default();
+        let checkout = Checkout::open(root, published)?;
+        let revision = match &self.revision {
+            Some(text) => checkout.named(text)?,
+            None => checkout.working_tree()?,
+        };
+        let base = validate::base_of(&checkout, &revision);
+        let readers = settings.map(Reader::all).unwrap_or_default();
+        let read = |revision| Material::read(checkout.mirror(), revision, None, &readers, Scope::All);
+        let live = base.as_ref().and_then(|(_, base)| read(base).ok());
+        let view = match read(&revision) {
+            Ok(material) => {
+                let report = material.judge(live.as_ref(), Scope::All);
+                if report.has_errors() {
+                    validate::refused(&report, material.files())
+                } else {
+                    let (live, inputs) = (
+                        live.as_ref().map(Material::snapshot),
+                        Reader::plan_inputs(&readers),
+                    );
+                    PlanView {
+                        plan: Some(plan(live.as_ref(), &material.snapshot(), &inputs)),
+                        refused: None,
+                    }
+                }
+            }
+            Err(error) => {
+                let report = refusal(error).map_err(Failure::refused)?;
+                validate::refused(&report, &lockstep_core::diagnostic::Sources::new())
+            }
+        };
+        output::note(format_args!(
+            "no reconciler was asked: this is planned from {}{}",
+            root.display(),
+            validate::against(base.as_ref(), "measured")
+        ));
+        if self.json {
+            output::json(&view)?;
+        } else if let Some(plan) = &view.plan {
+            output::print(&text(plan))?;
+        }
+        match view.refused {
+            Some(refused) if !self.json => {
+                output::line(refused)?;
+                Err(Failure::told())
+            }
+            Some(_) => Err(Failure::told()),
+            None => Ok(()),
+        }
+    }
+}
