@@ -90,7 +90,6 @@ impl Coordinator {
         {
             return;
         }
-        self.pay_owed_reloads();
         let stuck = match &self.active {
             None => false,
             Some(active) => match active.rollout.phase {
@@ -107,6 +106,9 @@ impl Coordinator {
                 | Phase::Done(_) => return,
             },
         };
+        if !stuck {
+            self.pay_owed_reloads();
+        }
         if self.drift_to_heal() {
             return;
         }
