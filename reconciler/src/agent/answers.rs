@@ -177,6 +177,7 @@ impl Agent {
                 }
             }
             (Pending::Shutdown, _) => {
+                self.spec.folders.remove();
                 self.tell(Report::Down);
                 return Ok(Some(Ended::Down));
             }

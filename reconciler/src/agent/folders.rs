@@ -105,6 +105,13 @@ impl Folders {
         &self.base
     }
 
+    /// Takes all folders away, once nobody lives any more.
+    pub fn remove(&self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.base) {
+            tracing::warn!(%error, folder = %self.base.display(), "the instances' folders are left over");
+        }
+    }
+
     /// The status that lies there; none where there is no file.
     ///
     /// # Errors
