@@ -9,6 +9,7 @@ use super::{
     Rollout,
 };
 use crate::ledger::back_off;
+use crate::service::Reload;
 
 /// Turns round: the candidate is quarantined, and everybody that may have seen it goes back.
 pub(super) fn go_back(rollout: &mut Rollout, failures: Vec<Failure>, now: Moment, out: &mut Vec<Command>) {
@@ -34,20 +35,14 @@ pub(super) fn turn_round(rollout: &mut Rollout, failures: Vec<Failure>, now: Mom
         whom.clear();
     }
     out.push(rollout.say_why(NoticeKind::Restoring, why));
-    for member in rollout.members.values_mut() {
-        member.progress = match member.progress {
-            // Its order cannot be called back, and nobody knows which release it will read.
-            Progress::Starting { .. } => Progress::Coming {
+    for (id, member) in &mut rollout.members {
+        member.progress = if rollout.pending.starts.contains(id) {
+            // An order cannot be called back, and nobody knows which release it will read.
+            Progress::Coming {
                 until: now.after(member.stop_within).after(member.span()),
-            },
+            }
+        } else {
             Progress::Waiting
-            | Progress::Coming { .. }
-            | Progress::Telling { .. }
-            | Progress::Told { .. }
-            | Progress::Down { .. }
-            | Progress::Reached
-            | Progress::Failed(_)
-            | Progress::Unproven => Progress::Waiting,
         };
     }
     try_again(rollout, out);
@@ -214,12 +209,22 @@ fn retry(rollout: &mut Rollout, flushed: bool, now: Moment, out: &mut Vec<Comman
         switched: true,
         flushed,
     };
-    for member in rollout.members.values_mut() {
+    // One that watches is told by the links, which a flush renews.
+    let mut unheard = false;
+    for (id, member) in &mut rollout.members {
         if let Progress::Failed(_) = member.progress {
-            member.progress = Progress::Waiting;
+            unheard |= member.alive() && member.reload == Reload::Watch;
+            member.progress = if rollout.pending.starts.contains(id) {
+                // It is still being stopped or started: a second order would only hit what the first brings.
+                Progress::Starting {
+                    until: now.after(member.stop_within).after(member.span()),
+                }
+            } else {
+                Progress::Waiting
+            };
         }
     }
-    if !flushed {
+    if !flushed || unheard {
         out.push(Command::Flush);
     }
     out.push(Command::Look);

@@ -44,7 +44,7 @@ impl Rollout {
     /// Notes what an event says of members, in whatever phase it comes.
     pub(super) fn note(&mut self, event: &Event, now: Moment) {
         match event {
-            Event::Started { member, instance } => self.note_started(member, instance, now),
+            Event::Started { member, instance } => self.note_started(member, instance, true, now),
             Event::Ended {
                 member,
                 instance,
@@ -55,6 +55,7 @@ impl Rollout {
             Event::AgentLost => {
                 self.agent_lost = true;
                 self.pending.tells.clear();
+                self.pending.starts.clear();
             }
             Event::AgentBack { alive } => {
                 self.agent_lost = false;
@@ -124,7 +125,8 @@ impl Rollout {
         }
     }
 
-    fn note_started(&mut self, id: &MemberId, instance: &InstanceToken, now: Moment) {
+    /// `seen`: it was seen to start. Otherwise it may have started at any time while nobody looked.
+    fn note_started(&mut self, id: &MemberId, instance: &InstanceToken, seen: bool, now: Moment) {
         let new_is_current = self.new_is_current();
         let switched = self.switched();
         let there = self.there();
@@ -135,6 +137,7 @@ impl Rollout {
             Some(Life::Alive(known)) => self.note_ended(id, &known, "was replaced by another process", now),
             Some(Life::Dead) => {}
         }
+        self.pending.starts.remove(id);
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
@@ -147,9 +150,12 @@ impl Rollout {
         }
         match member.progress {
             // It read `current` at its start, and that was after the switch: starting is telling.
-            Progress::Starting { .. } | Progress::Down { .. } if switched => member.told(now),
-            Progress::Failed(_) if switched && !there => member.told(now),
+            Progress::Starting { .. } if switched => member.told(now),
+            Progress::Down { .. } if switched && seen => member.told(now),
+            Progress::Failed(_) if switched && seen && !there => member.told(now),
             // Nobody knows which release it read: it is asked like everybody else.
+            Progress::Down { .. } if switched => member.progress = Progress::Waiting,
+            Progress::Failed(_) if switched && !there => member.progress = Progress::Waiting,
             Progress::Coming { .. } => member.progress = Progress::Waiting,
             Progress::Starting { .. }
             | Progress::Down { .. }
@@ -246,6 +252,7 @@ impl Rollout {
     fn note_not_started(&mut self, id: &MemberId, reason: &str, now: Moment) {
         let there = self.there();
         let left = self.failed_switch();
+        self.pending.starts.remove(id);
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
@@ -288,7 +295,7 @@ impl Rollout {
                 (Life::Alive(known), Life::Dead) => {
                     self.note_ended(&id, &known, "ended while the guard could not be reached", now);
                 }
-                (_, Life::Alive(lives)) => self.note_started(&id, &lives, now),
+                (_, Life::Alive(lives)) => self.note_started(&id, &lives, false, now),
                 (Life::Dead, Life::Dead) => {}
             }
             let there = self.there();

@@ -234,6 +234,12 @@ impl Member {
             (Effect::Restart, false) => match self.reload {
                 // It saw the switch by itself.
                 Reload::Watch => Ask::Tell,
+                // It may have been starting at the switch, and have read the failed release.
+                Reload::Signal(_) | Reload::Restart
+                    if self.part == Part::Absent && self.statement.is_none() =>
+                {
+                    Ask::Restart
+                }
                 Reload::Signal(_) | Reload::Restart => Ask::Nothing,
             },
         }
@@ -323,11 +329,23 @@ impl Member {
             }
             // On the way back somebody still waits: evidence that comes late lifts a failure, and one that
             // never counted is waited for only as long as it runs the failed release.
-            Progress::Failed(_) if leg.failed.is_some() => match self.evidence(None, leg, now) {
-                Seen::Reached => Some(Progress::Reached),
-                Seen::Refused(_) | Seen::Nothing if !self.counts(leg.failed) => Some(Progress::Unproven),
-                Seen::Refused(_) | Seen::Nothing => None,
-            },
+            Progress::Failed(_) if leg.failed.is_some() && !leg.ordered => {
+                match self.evidence(None, leg, now) {
+                    Seen::Reached => Some(Progress::Reached),
+                    Seen::Refused(_) | Seen::Nothing if !self.counts(leg.failed) => Some(Progress::Unproven),
+                    Seen::Refused(_) | Seen::Nothing => None,
+                }
+            }
+            // It was not waited for any longer, and took the failed release: it has to leave it.
+            Progress::Unproven if leg.failed.is_some_and(|failed| self.runs(failed)) => {
+                let message = self.silence(leg.expected.0);
+                Some(self.fail(id, leg.failed, FailureKind::TimedOut, message))
+            }
+            // It was thought untouched, and is not.
+            Progress::Reached if leg.failed.is_some_and(|failed| self.runs(failed)) => {
+                self.restarted |= self.effect == Effect::Restart;
+                Some(Progress::Waiting)
+            }
             // A statement is a level: it may be taken back.
             Progress::Reached => match self.evidence(None, leg, now) {
                 Seen::Refused(message) => Some(self.fail(id, leg.failed, FailureKind::Refused, message)),
@@ -467,6 +485,8 @@ pub(super) struct Judged {
     pub(super) failed: Option<SwitchNumber>,
     /// Whether the agent cannot be asked.
     pub(super) agent_lost: bool,
+    /// Whether an order to restart it is under way: what its process says now is no evidence.
+    pub(super) ordered: bool,
 }
 
 enum Seen {

@@ -273,6 +273,8 @@ pub struct Pending {
     /// Whom each [`Command::Tell`] that is not answered yet was for, oldest first. A leg that begins empties
     /// the lists and keeps their places: an answer that comes late speaks of nobody any more.
     pub tells: VecDeque<Vec<MemberId>>,
+    /// Whose order to start or restart is not answered yet: never a second one meanwhile.
+    pub starts: BTreeSet<MemberId>,
     /// How often the present step failed in a row: the road back, or writing the outcome.
     pub tries: u32,
 }

@@ -95,17 +95,6 @@ impl Rollout {
         })
     }
 
-    /// A notice about the rollout as a whole, with how long it took.
-    pub(super) fn say_took(&self, kind: NoticeKind, duration: Duration) -> super::Command {
-        super::Command::Report(Notice {
-            kind,
-            member: None,
-            revision: Some(self.revision_of_leg().clone()),
-            duration: Some(duration),
-            message: String::new(),
-        })
-    }
-
     /// What is new of the members since `before`. Nothing before the unpause: there nobody may wait for a
     /// report. Nothing when the rollout turned round: then who failed was named on the way.
     pub(super) fn news_since(&self, before: &Self) -> Vec<super::Command> {
@@ -122,10 +111,13 @@ impl Rollout {
             return Vec::new();
         }
         let news = self.members.iter().filter_map(|(id, member)| {
-            if before.members.get(id).map(|member| &member.progress) == Some(&member.progress) {
+            let was = before.members.get(id).map(|member| &member.progress);
+            if was == Some(&member.progress) {
                 return None;
             }
             match &member.progress {
+                // Nothing was asked of it.
+                Progress::Reached if was == Some(&Progress::Waiting) => None,
                 Progress::Reached => Some(self.say_of(id, NoticeKind::Reached, member.tier.to_string())),
                 Progress::Failed(failure) => {
                     Some(self.say_of(id, NoticeKind::Failed, failure.message.clone()))

@@ -13,6 +13,15 @@ use super::{
 use crate::service::Pause;
 
 pub(super) fn advance(rollout: &mut Rollout, event: Event, now: Moment, out: &mut Vec<Command>) {
+    if let Event::AgentBack { .. } = event
+        && holds(rollout)
+    {
+        // A guard that lost its connection starts services by itself again, and nobody is probed.
+        out.push(Command::Hold(rollout.services()));
+        if rollout.switched() {
+            verifying::observe(rollout, out);
+        }
+    }
     match &rollout.phase {
         Phase::Preparing(_) => match rollout.leg {
             Leg::There => preparing(rollout, event, now, out),
@@ -31,6 +40,20 @@ pub(super) fn advance(rollout: &mut Rollout, event: Event, now: Moment, out: &mu
         Phase::Stuck { .. } => back::stuck(rollout, event, now, out),
         // It is over: whatever still arrives is for the next rollout.
         Phase::Done(_) => {}
+    }
+}
+
+/// Whether services start on order alone.
+fn holds(rollout: &Rollout) -> bool {
+    match rollout.phase {
+        Phase::Pausing
+        | Phase::Publishing { .. }
+        | Phase::Unpausing { .. }
+        | Phase::Verifying { .. }
+        | Phase::Baking { .. }
+        | Phase::Stuck { .. } => true,
+        Phase::Preparing(_) => !rollout.there(),
+        Phase::Recording | Phase::Closing { .. } | Phase::Done(_) => false,
     }
 }
 
@@ -107,7 +130,6 @@ pub(super) fn pause_or_publish(rollout: &mut Rollout, out: &mut Vec<Command>) {
     if freeze.is_empty() {
         publish(rollout, out);
     } else {
-        out.push(rollout.say(NoticeKind::Pausing));
         rollout.phase = Phase::Pausing;
         out.push(Command::Pause(freeze));
     }
@@ -232,7 +254,6 @@ fn switched(rollout: &mut Rollout, paused: bool, now: Moment, out: &mut Vec<Comm
     let there = rollout.there();
     if rollout.agent_lost {
         // Whoever was paused is unpaused by the guard; they are told when the agent is back.
-        out.push(rollout.say(NoticeKind::Publishing));
         return verifying::begin(rollout, now, out);
     }
     let mut frozen: Vec<MemberId> = Vec::new();
@@ -261,7 +282,6 @@ fn switched(rollout: &mut Rollout, paused: bool, now: Moment, out: &mut Vec<Comm
     }
     let nobody = loose.is_empty();
     verifying::tell(rollout, loose, out);
-    out.push(rollout.say(NoticeKind::Publishing));
     if !paused && nobody {
         verifying::begin(rollout, now, out);
     }
@@ -282,7 +302,6 @@ fn unpausing(rollout: &mut Rollout, event: Event, now: Moment, out: &mut Vec<Com
             unsent: _,
         } => {
             unpausing = false;
-            out.push(rollout.say_took(NoticeKind::Unpausing, pause));
             if expired {
                 let limit = rollout.limits.pause;
                 out.push(rollout.say_why(

@@ -22,16 +22,21 @@ pub(super) fn begin(rollout: &mut Rollout, now: Moment, out: &mut Vec<Command>) 
     }
     out.push(rollout.say(NoticeKind::Verifying));
     out.push(Command::Flush);
-    let probed = rollout.select(|member| member.tier == Tier::Probed);
-    if !probed.is_empty() {
-        out.push(Command::Probe(probed));
-    }
-    out.push(Command::Look);
+    observe(rollout, out);
     rollout.phase = Phase::Verifying {
         flushed: false,
         restarting: false,
     };
     judge(rollout, now, out);
+}
+
+/// Has evidence brought in.
+pub(super) fn observe(rollout: &Rollout, out: &mut Vec<Command>) {
+    let probed = rollout.select(|member| member.tier == Tier::Probed);
+    if !probed.is_empty() {
+        out.push(Command::Probe(probed));
+    }
+    out.push(Command::Look);
 }
 
 pub(super) fn verifying(rollout: &mut Rollout, event: Event, now: Moment, out: &mut Vec<Command>) {
@@ -222,6 +227,7 @@ fn order_starts(rollout: &mut Rollout, ids: Vec<MemberId>, now: Moment, out: &mu
         }
         member.restarted = true;
         member.progress = Progress::Starting { until };
+        rollout.pending.starts.insert(id.clone());
         if member.alive() {
             restart.push(id);
         } else {
@@ -238,12 +244,15 @@ fn order_starts(rollout: &mut Rollout, ids: Vec<MemberId>, now: Moment, out: &mu
 
 /// Moves everybody's progress on.
 pub(super) fn judge_members(rollout: &mut Rollout, now: Moment) {
-    let leg = Judged {
-        expected: rollout.expected(),
-        failed: rollout.failed_switch(),
-        agent_lost: rollout.agent_lost,
-    };
+    let expected = rollout.expected();
+    let failed = rollout.failed_switch();
     for (id, member) in &mut rollout.members {
+        let leg = Judged {
+            expected,
+            failed,
+            agent_lost: rollout.agent_lost,
+            ordered: rollout.pending.starts.contains(id),
+        };
         member.judge(id, &leg, now);
     }
 }
