@@ -2,7 +2,7 @@
 //!
 //! Whether a head may be used (a rewind, a quarantine, a window) is not decided here: the mirror takes any.
 
-use git2::{Oid, Repository};
+use git2::{ErrorClass, Oid};
 use lockstep_protocol::Revision;
 
 use crate::spec::Transport;
@@ -62,7 +62,7 @@ impl Mirror {
             Transport::Daemon => daemon::fetch(self)?,
         };
         if self.head()? != Some(head) {
-            readable(&self.repo, head).map_err(|e| self.damaged(&e))?;
+            self.check(head)?;
             self.set_head(head)?;
         }
         Ok(libgit::revision(head))
@@ -71,8 +71,28 @@ impl Mirror {
     /// Both sides of a fetch rely on what our refs promise: that the commit and its tree are here.
     fn check_head(&self) -> Result<(), SourceError> {
         match self.head()? {
-            Some(head) => readable(&self.repo, head).map_err(|e| self.damaged(&e)),
+            Some(head) => self.check(head),
             None => Ok(()),
+        }
+    }
+
+    /// Whether a commit and its tree are here. Objects that git cannot parse are as they were committed: that is
+    /// no damage, and making the mirror anew would bring them again.
+    fn check(&self, head: Oid) -> Result<(), SourceError> {
+        let commit = self.repo.find_commit(head).map_err(|e| match e.class() {
+            ErrorClass::Object => SourceError::UnknownRevision {
+                url: self.url.clone(),
+                text: head.to_string(),
+                why: format!(
+                    "git cannot parse it ({}). Commit it again with git itself",
+                    e.message()
+                ),
+            },
+            _ => self.damaged(&e),
+        })?;
+        match commit.tree() {
+            Err(e) if e.class() != ErrorClass::Tree => Err(self.damaged(&e)),
+            _ => Ok(()),
         }
     }
 
@@ -94,8 +114,4 @@ impl Mirror {
     pub(crate) fn is_here(&self, head: Oid) -> Result<bool, SourceError> {
         Ok(self.head()? == Some(head))
     }
-}
-
-fn readable(repo: &Repository, head: Oid) -> Result<(), git2::Error> {
-    repo.find_commit(head)?.tree().map(drop)
 }

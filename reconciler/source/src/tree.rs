@@ -3,25 +3,16 @@
 //! In this order, so that nothing large is loaded before it is known to be allowed: names and modes, then
 //! sizes out of the objects' headers, then the limits, then the contents of what changed, to hash them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use git2::{ObjectType, Odb, Oid, TreeEntry};
+use git2::{ErrorClass, ObjectType, Odb, OdbObject, Oid, Tree as GitTree, TreeEntry};
 use lockstep_core::tree::{BlobId, Tree, TreeFile, TreePath};
-use lockstep_protocol::{FileMode, Revision};
+use lockstep_protocol::Revision;
 use sha2::{Digest as _, Sha256};
 
 use crate::refusal::{Reason, Refusal, TreeRefused};
 use crate::walk::{Changed, Walk, Walked, from_root};
 use crate::{Limits, Mirror, SourceError, libgit, pack};
-
-/// A changed file with what its object's header says.
-struct Sized {
-    path: TreePath,
-    mode: FileMode,
-    blob: BlobId,
-    oid: Oid,
-    size: u64,
-}
 
 impl Mirror {
     /// The published tree of a revision, within the spec's limits.
@@ -56,14 +47,14 @@ impl Mirror {
         let walk = Walk::new(&self.repo, &self.spec.path, limits.files);
         let walked = walk.run(new, old).map_err(|e| self.damaged(&e))?;
         let odb = self.repo.odb().map_err(|e| self.damaged(&e))?;
-        let sized = walked
-            .changed
-            .iter()
-            .map(|changed| self.sized(&odb, changed))
-            .collect::<Result<Vec<_>, _>>()?;
 
-        let mut refusals = walked.refusals.clone();
-        refusals.extend(self.beyond(limits, &base, &walked, &sized));
+        let mut pending = Pending::new(base, &walked);
+        for changed in walked.changed {
+            let size = self.size(&odb, changed.oid)?;
+            pending.insert(changed, size);
+        }
+        let mut refusals = walked.refusals;
+        refusals.extend(self.beyond(limits, &pending.tree));
         if !refusals.is_empty() {
             self.trust_sizes(&refusals)?;
             refusals.sort_unstable();
@@ -74,7 +65,7 @@ impl Mirror {
             })
             .into());
         }
-        self.apply(&odb, base, &walked.removed, sized)
+        pending.hash(|oid| odb.read(oid)).map_err(|e| self.damaged(&e))
     }
 
     /// One file of a revision by its path from the repository's root, whether it is published or not: the
@@ -98,7 +89,7 @@ impl Mirror {
             path.split('/').collect::<Vec<_>>(),
         );
         for (at, part) in parts.iter().enumerate() {
-            let tree = self.repo.find_tree(folder).map_err(|e| self.damaged(&e))?;
+            let tree = self.folder(revision, &parts[..at].join("/"), folder)?;
             let Some(entry) = tree.get_name(part) else {
                 return Ok(None);
             };
@@ -140,7 +131,7 @@ impl Mirror {
         let mut folder = self.find_commit(revision)?.tree_id();
         let mut inside = String::new();
         for part in self.spec.path.split('/').filter(|part| !part.is_empty()) {
-            let tree = self.repo.find_tree(folder).map_err(|e| self.damaged(&e))?;
+            let tree = self.folder(revision, &inside, folder)?;
             let Some(entry) = tree.get_name(part) else {
                 let exists = tree
                     .iter()
@@ -173,15 +164,22 @@ impl Mirror {
         Ok(folder)
     }
 
-    fn sized(&self, odb: &Odb<'_>, changed: &Changed) -> Result<Sized, SourceError> {
-        let Changed { path, mode, oid } = changed;
-        let size = self.size(odb, *oid)?;
-        Ok(Sized {
-            path: path.clone(),
-            mode: *mode,
-            blob: libgit::blob_id(*oid),
-            oid: *oid,
-            size,
+    /// A folder on the way to what is looked for. Bytes that git cannot parse are as they were committed: that is
+    /// no damage.
+    fn folder(&self, revision: &Revision, path: &str, oid: Oid) -> Result<GitTree<'_>, SourceError> {
+        self.repo.find_tree(oid).map_err(|e| {
+            if e.class() != ErrorClass::Tree {
+                return self.damaged(&e);
+            }
+            let refusals = vec![Refusal {
+                path: path.to_owned(),
+                reason: Reason::Malformed,
+            }];
+            Box::new(TreeRefused {
+                revision: revision.clone(),
+                refusals,
+            })
+            .into()
         })
     }
 
@@ -209,40 +207,31 @@ impl Mirror {
 
     /// What is beyond the limits in the tree that would come out, unchanged files included: limits may have
     /// become narrower since the base.
-    fn beyond(&self, limits: &Limits, base: &Tree, walked: &Walked, sized: &[Sized]) -> Vec<Refusal> {
-        let replaced: HashSet<&TreePath> = walked
-            .removed
-            .iter()
-            .chain(sized.iter().map(|file| &file.path))
-            .collect();
-        let kept = base
-            .iter()
-            .filter(|(path, _)| !replaced.contains(path))
-            .map(|(path, file)| (path, file.size));
-        let mut all: Vec<_> = kept
-            .chain(sized.iter().map(|file| (&file.path, file.size)))
-            .collect();
-        all.sort_unstable();
-
+    fn beyond(&self, limits: &Limits, tree: &Tree) -> Vec<Refusal> {
         let mut refusals = Vec::new();
-        for (path, bytes) in all.iter().filter(|(_, bytes)| *bytes > limits.file_bytes) {
-            let reason = Reason::FileTooLarge {
-                bytes: *bytes,
-                limit: limits.file_bytes,
-            };
-            refusals.push(Refusal {
-                path: from_root(&self.spec.path, path.as_str()),
-                reason,
-            });
+        let mut folders = Folders::default();
+        let mut bytes = 0;
+        for (path, file) in tree.iter() {
+            bytes += file.size;
+            folders.next(path.as_str());
+            if file.size > limits.file_bytes {
+                let reason = Reason::FileTooLarge {
+                    bytes: file.size,
+                    limit: limits.file_bytes,
+                };
+                refusals.push(Refusal {
+                    path: from_root(&self.spec.path, path.as_str()),
+                    reason,
+                });
+            }
         }
-        let bytes = all.iter().map(|(_, bytes)| bytes).sum();
         let whole = [
             (
-                all.len() as u64 > limits.files,
+                tree.len() as u64 > limits.files,
                 Reason::TooManyFiles { limit: limits.files },
             ),
             (
-                folders(&all) > limits.files,
+                folders.count > limits.files,
                 Reason::TooManyFolders { limit: limits.files },
             ),
             (
@@ -260,75 +249,91 @@ impl Mirror {
         }));
         refusals
     }
+}
 
-    /// Reads and hashes what changed; contents that the base had elsewhere (a renamed folder, a mode that
-    /// flipped) are known already.
-    fn apply(
-        &self,
-        odb: &Odb<'_>,
-        mut tree: Tree,
-        removed: &[TreePath],
-        sized: Vec<Sized>,
-    ) -> Result<Tree, SourceError> {
-        let mut known: HashMap<BlobId, ([u8; 32], u64)> = HashMap::new();
-        for path in removed.iter().chain(sized.iter().map(|file| &file.path)) {
-            if let Some(file) = tree.get(path) {
-                known.insert(file.blob, (file.sha256, file.size));
-            }
-        }
-        for path in removed {
-            tree.remove(path);
-        }
-        for Sized {
-            path,
-            mode,
-            blob,
-            oid,
-            ..
-        } in sized
+/// A tree whose changed files have no hash yet: their sizes are known, their contents were not read.
+struct Pending {
+    tree: Tree,
+    unread: Vec<(TreePath, TreeFile, Oid)>,
+    /// Hash and size of contents that the base had elsewhere: a renamed folder, a mode that flipped.
+    known: HashMap<BlobId, ([u8; 32], u64)>,
+}
+
+impl Pending {
+    fn new(base: Tree, walked: &Walked) -> Self {
+        let mut pending = Self {
+            tree: base,
+            unread: Vec::new(),
+            known: HashMap::new(),
+        };
+        let changed = walked.changed.iter().map(|changed| &changed.path);
+        for file in walked
+            .removed
+            .iter()
+            .chain(changed)
+            .filter_map(|path| pending.tree.get(path))
         {
-            let (sha256, size) = match known.get(&blob) {
+            pending.known.insert(file.blob, (file.sha256, file.size));
+        }
+        for path in &walked.removed {
+            pending.tree.remove(path);
+        }
+        pending
+    }
+
+    fn insert(&mut self, Changed { path, mode, oid }: Changed, size: u64) {
+        let file = TreeFile {
+            mode,
+            blob: libgit::blob_id(oid),
+            sha256: [0; 32],
+            size,
+        };
+        self.tree.insert(path.clone(), file);
+        self.unread.push((path, file, oid));
+    }
+
+    /// Reads and hashes what is not known.
+    fn hash<'odb>(
+        mut self,
+        read: impl Fn(Oid) -> Result<OdbObject<'odb>, git2::Error>,
+    ) -> Result<Tree, git2::Error> {
+        for (path, file, oid) in self.unread {
+            let (sha256, size) = match self.known.get(&file.blob) {
                 Some(known) => *known,
                 None => {
-                    let contents = odb.read(oid).map_err(|e| self.damaged(&e))?;
+                    let contents = read(oid)?;
                     let hashed = (Sha256::digest(contents.data()).into(), contents.len() as u64);
-                    known.insert(blob, hashed);
+                    self.known.insert(file.blob, hashed);
                     hashed
                 }
             };
-            tree.insert(
-                path,
-                TreeFile {
-                    mode,
-                    blob,
-                    sha256,
-                    size,
-                },
-            );
+            self.tree.insert(path, TreeFile { sha256, size, ..file });
         }
-        Ok(tree)
+        Ok(self.tree)
     }
 }
 
-/// How many folders lie on the way to these files, which are in byte order: so those of one folder follow each
-/// other, and a folder is new where a path leaves the one before it.
-fn folders(files: &[(&TreePath, u64)]) -> u64 {
-    let mut count = 0;
-    let mut before = "";
-    for (path, _) in files {
-        let path = path.as_str();
+/// Counts the folders on the way to files that come in byte order: those of one folder follow each other, so a
+/// folder is new where a path leaves the one before it.
+#[derive(Default)]
+struct Folders<'tree> {
+    count: u64,
+    before: &'tree str,
+}
+
+impl<'tree> Folders<'tree> {
+    fn next(&mut self, path: &'tree str) {
         let shared = path
             .bytes()
-            .zip(before.bytes())
+            .zip(self.before.bytes())
             .take_while(|(a, b)| a == b)
             .count();
-        count += path.as_bytes()[shared..]
+        self.count += path.as_bytes()[shared..]
             .iter()
             .filter(|byte| **byte == b'/')
             .count() as u64;
-        before = path;
+        self.before = path;
     }
-    count
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -354,9 +359,10 @@ mod tests {
 
     #[test]
     fn folders_are_counted_once_each() {
-        let count = |paths: &[&str]| {
-            let paths: Vec<_> = paths.iter().map(|path| TreePath::new(path).unwrap()).collect();
-            folders(&paths.iter().map(|path| (path, 0)).collect::<Vec<_>>())
+        let count = |paths: &[&'static str]| {
+            let mut folders = Folders::default();
+            paths.iter().for_each(|path| folders.next(path));
+            folders.count
         };
         assert_eq!(count(&[]), 0);
         assert_eq!(count(&["a", "b"]), 0);

@@ -238,7 +238,7 @@ fn outcome(result: Result<Tree, SourceError>) -> Result<Tree, TreeRefused> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn a_tree_by_difference_equals_the_whole_tree(

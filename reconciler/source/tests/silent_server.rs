@@ -12,7 +12,7 @@ use lockstep_source::{Bounds, Mirror, Next, SourceError, SourceSpec};
 use tempfile::TempDir;
 
 /// All mirrors of this process share these.
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_secs(3);
 
 fn bounds() -> Bounds {
     Bounds {
