@@ -29,6 +29,9 @@
 //! | `sessions` | [`Sessions`]: the other end of a TCP connection that must not drop |
 //! | [`events`], [`view`] | the stable shapes of `events --json` and `status --json` |
 //! | [`processes`] | who belongs to a lab, who is stopped |
+//! | [`points`] | stopping the reconciler at a chosen point of a rollout |
+//! | [`stillness`] | how long anybody stands still, watched all the time |
+//! | [`crashes`] | two services through commits during which somebody is killed |
 //! | [`wait`] | the one place that sleeps |
 //! | `programs` | builds what is tested, once |
 //!
@@ -44,13 +47,17 @@
 //! by which a commit makes it misbehave.
 
 mod builder;
+pub mod crashes;
 pub mod events;
 mod lab;
+pub mod points;
 pub mod processes;
 mod programs;
 mod report;
 mod service;
 mod sessions;
+pub mod stillness;
+mod trading;
 pub mod view;
 pub mod wait;
 
@@ -58,3 +65,4 @@ pub use builder::{Builder, Remote};
 pub use lab::{Answer, Lab, Ran};
 pub use service::Service;
 pub use sessions::Sessions;
+pub use trading::{Counts, Trading};
