@@ -51,7 +51,9 @@ impl Wait {
                     .reason
                     .as_deref()
                     .unwrap_or("no reason is known: see `lockstep status`");
-                Err(Failure::refused(format!("{} is not live: {reason}", name())))
+                // Diagnostics begin on a line of their own, so that their carets stand where they belong.
+                let gap = if reason.contains('\n') { "\n" } else { " " };
+                Err(Failure::refused(format!("{} is not live:{gap}{reason}", name())))
             }
         }
     }

@@ -46,10 +46,15 @@ impl Minder {
         // The reconciler, named last, first: what is then still to be ended cannot become more.
         processes.iter().rev().for_each(end);
         let settings = self.dir.join("lockstep.toml");
-        let down = if settings.exists() { down(&settings) } else { Ok(()) };
+        let down = if settings.exists() {
+            down(&settings)
+        } else {
+            Ok(())
+        };
         if !self.keep {
-            std::fs::remove_dir_all(&self.dir)
-                .map_err(|error| Failure::refused(format!("{}: cannot be removed: {error}", self.dir.display())))?;
+            std::fs::remove_dir_all(&self.dir).map_err(|error| {
+                Failure::refused(format!("{}: cannot be removed: {error}", self.dir.display()))
+            })?;
         }
         down
     }
@@ -85,7 +90,10 @@ fn end(process: &OwnedFd) {
         if pidfd_send_signal(process, signal).is_err() {
             return;
         }
-        let limit = Timespec::try_from(LAST_STEPS).unwrap_or(Timespec { tv_sec: 5, tv_nsec: 0 });
+        let limit = Timespec::try_from(LAST_STEPS).unwrap_or(Timespec {
+            tv_sec: 5,
+            tv_nsec: 0,
+        });
         if poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit)).is_ok_and(|ended| ended > 0) {
             return;
         }
@@ -101,7 +109,10 @@ pub(super) struct Minded {
 impl Minded {
     /// Starts the minder of a folder, before anything is started that it would have to end.
     pub(super) fn start(programs: &Programs, place: &Place, keep: bool) -> Result<Self, DemoError> {
-        let failed = |source| DemoError::Spawn { program: "the demo's minder".to_owned(), source };
+        let failed = |source| DemoError::Spawn {
+            program: "the demo's minder".to_owned(),
+            source,
+        };
         let mut process = Command::new(&programs.lockstep)
             .arg("demo-minder")
             .arg("--dir")
@@ -112,14 +123,20 @@ impl Minded {
             .process_group(0)
             .spawn()
             .map_err(failed)?;
-        let pipe = process.stdin.take().ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
+        let pipe = process
+            .stdin
+            .take()
+            .ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
         Ok(Self { process, pipe })
     }
 
     /// Has a process ended with the demo. One without an id has ended already.
     pub(super) fn mind(&mut self, pid: Option<u32>) -> Result<(), DemoError> {
         let Some(pid) = pid else { return Ok(()) };
-        writeln!(self.pipe, "{pid}").map_err(|source| DemoError::Spawn { program: "the demo's minder".to_owned(), source })
+        writeln!(self.pipe, "{pid}").map_err(|source| DemoError::Spawn {
+            program: "the demo's minder".to_owned(),
+            source,
+        })
     }
 
     /// Ends everything, and returns when it is gone.
@@ -127,8 +144,12 @@ impl Minded {
         drop(self.pipe);
         match self.process.wait() {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Failure::refused(format!("not all of the demo could be ended: its minder ended with {status}"))),
-            Err(error) => Err(Failure::refused(format!("the demo's minder cannot be waited for: {error}"))),
+            Ok(status) => Err(Failure::refused(format!(
+                "not all of the demo could be ended: its minder ended with {status}"
+            ))),
+            Err(error) => Err(Failure::refused(format!(
+                "the demo's minder cannot be waited for: {error}"
+            ))),
         }
     }
 }

