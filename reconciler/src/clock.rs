@@ -15,7 +15,11 @@ impl Clock {
     #[must_use]
     pub fn start() -> Self {
         let origin = Instant::now();
-        Self { origin: origin.checked_sub(std::time::Duration::from_hours(1)).unwrap_or(origin) }
+        Self {
+            origin: origin
+                .checked_sub(std::time::Duration::from_hours(1))
+                .unwrap_or(origin),
+        }
     }
 
     /// The present moment.

@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +14,10 @@ use lockstep_protocol::{Revision, RolloutId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::store::{Desk, StoreError};
+
+/// The log's name in the state folder.
+const EVENTS: &str = "events.jsonl";
 /// As many events are kept in memory for followers that ask for what they missed.
 const KEPT: usize = 10_000;
 /// The file is begun anew at this size; one old file is kept beside it.
@@ -86,28 +91,51 @@ struct Inner {
 impl EventLog {
     /// Opens the log in the state folder and goes on numbering where it ended.
     ///
+    /// It is written anew first, into a file of its own: a deposed coordinator that wakes up holds the old one, and
+    /// what it appends there is seen by nobody.
+    ///
     /// # Errors
-    /// When it cannot be read or opened for appending.
-    pub fn open(state: &Path) -> std::io::Result<Arc<Self>> {
-        let path = state.join("events.jsonl");
+    /// When it cannot be read or written.
+    pub fn open(state: &Path, desk: &Desk) -> Result<Arc<Self>, StoreError> {
+        let path = state.join(EVENTS);
+        let failed = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |source| StoreError::Io { doing, path, source }
+        };
         let mut recent = VecDeque::new();
-        for old in [path.with_extension("jsonl.1"), path.clone()] {
-            let Ok(file) = File::open(&old) else { continue };
-            for line in BufReader::new(file).lines() {
+        let mut read = |path: &Path| -> Result<Vec<u8>, StoreError> {
+            let bytes = match std::fs::read(path) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+                Err(error) => return Err(failed("read", path)(error)),
+            };
+            for line in bytes.split(|byte| *byte == b'\n') {
                 // A line that a crash cut short is no event.
-                let Ok(event) = serde_json::from_str::<Event>(&line?) else { continue };
-                push(&mut recent, event);
+                if let Ok(event) = serde_json::from_slice::<Event>(line) {
+                    push(&mut recent, event);
+                }
             }
+            Ok(bytes)
+        };
+        read(&path.with_extension("jsonl.1"))?;
+        let mut bytes = read(&path)?;
+        // Whatever was cut short before ends here, so that it takes no new event with it.
+        if bytes.last().is_some_and(|byte| *byte != b'\n') {
+            bytes.push(b'\n');
         }
         let next = recent.back().map_or(1, |event| event.seq + 1);
-        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-        // Whatever was cut short before ends here, so that it takes no new event with it.
-        if file.metadata()?.len() > 0 && !ends_with_newline(&path)? {
-            file.write_all(b"\n")?;
-        }
-        let size = file.metadata()?.len();
+        desk.write(EVENTS, &bytes)?;
+        let file = OpenOptions::new().append(true).open(&path);
+        let file = file.map_err(failed("open", &path))?;
+        let size = bytes.len() as u64;
         Ok(Arc::new(Self {
-            inner: Mutex::new(Inner { path, file, size, recent, next }),
+            inner: Mutex::new(Inner {
+                path,
+                file,
+                size,
+                recent,
+                next,
+            }),
             newest: watch::Sender::new(next - 1),
         }))
     }
@@ -131,7 +159,12 @@ impl EventLog {
     /// The events after a number, as far as they are kept.
     #[must_use]
     pub fn since(&self, seq: u64) -> Vec<Event> {
-        self.lock().recent.iter().filter(|event| event.seq > seq).cloned().collect()
+        self.lock()
+            .recent
+            .iter()
+            .filter(|event| event.seq > seq)
+            .cloned()
+            .collect()
     }
 
     /// Wakes whoever follows: carries only the newest number.
@@ -150,7 +183,7 @@ impl Inner {
     fn write(&mut self, event: &Event) -> std::io::Result<()> {
         let mut line = serde_json::to_vec(event)?;
         line.push(b'\n');
-        if self.size + line.len() as u64 > LARGEST_FILE {
+        if self.size + line.len() as u64 > LARGEST_FILE && self.is_ours()? {
             std::fs::rename(&self.path, self.path.with_extension("jsonl.1"))?;
             self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
             self.size = 0;
@@ -159,6 +192,12 @@ impl Inner {
         self.size += line.len() as u64;
         Ok(())
     }
+
+    /// Whether the path still leads to the file that is written: to a later coordinator's after a take-over.
+    fn is_ours(&self) -> std::io::Result<bool> {
+        let (held, there) = (self.file.metadata()?, std::fs::metadata(&self.path)?);
+        Ok((held.dev(), held.ino()) == (there.dev(), there.ino()))
+    }
 }
 
 fn push(recent: &mut VecDeque<Event>, event: Event) {
@@ -166,8 +205,4 @@ fn push(recent: &mut VecDeque<Event>, event: Event) {
         recent.pop_front();
     }
     recent.push_back(event);
-}
-
-fn ends_with_newline(path: &Path) -> std::io::Result<bool> {
-    Ok(std::fs::read(path)?.last() == Some(&b'\n'))
 }

@@ -187,13 +187,23 @@ impl Coordinator {
         self.reads
             .keep(|digest| reported.contains(digest) || live == Some(*digest) || head == Some(*digest));
         self.volume.ask(Job::Tidy(reported));
+        self.tidied = true;
+    }
+
+    /// What an earlier coordinator left over goes when there is nothing better to do: a candidate that is tried at
+    /// once does not wait for it, and its own end tidies.
+    pub(super) fn tidy_once(&mut self) {
+        if !self.tidied && self.active.is_none() && self.verdict.is_some() {
+            self.tidy();
+        }
     }
 
     /// A failed write of the state folder is loud, and stops nothing that is under way.
     pub(super) fn remember(&mut self, noted: Result<(), StoreError>) {
         match noted {
             Ok(()) => drop(self.alarms.remove("state")),
-            Err(error) => {
+            Err(StoreError::Deposed { .. }) => self.end = Some(End::Deposed),
+            Err(error @ (StoreError::Io { .. } | StoreError::Damaged { .. })) => {
                 tracing::error!(%error, "what happened cannot be remembered across a restart");
                 self.alarms.insert("state", error.to_string());
             }

@@ -149,6 +149,8 @@ struct Coordinator {
     /// The first statements and probes were waited for: only then who counts is known.
     observed_at: Option<Moment>,
     drift: drift::Watch,
+    /// The volume was tidied since the start.
+    tidied: bool,
     /// Whom a damaged release touches: healing begins when nothing else is under way.
     healing: Option<BTreeMap<ServiceName, rollout::Effect>>,
     pids: BTreeMap<MemberId, u32>,
@@ -164,6 +166,7 @@ impl Coordinator {
     async fn work(&mut self, mut signals: crate::cli::Signals) -> End {
         loop {
             self.consider();
+            self.tidy_once();
             self.show();
             if let Some(end) = self.end {
                 return end;

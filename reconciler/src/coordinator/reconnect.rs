@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_core::ledger::SettledTree;
-use lockstep_core::rollout::{self, Event, MemberId};
+use lockstep_core::rollout::{self, Event, MemberId, Outcome};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::Supervised;
 use lockstep_protocol::InstanceToken;
 
-use super::take_up::Recovering;
+use super::take_up::{Ended, Recovering};
 use super::{Active, Coordinator};
 use crate::agent::Order;
 use crate::candidate::Validated;
 use crate::candidate::worker::Base;
+use crate::events::Event as Record;
 use crate::store::LedgerStore;
 
 /// How long the first statements and probes of living instances are waited for before a candidate is tried.
@@ -42,6 +43,41 @@ impl Coordinator {
             && last.digest == live.live.digest
         {
             live.live.revision = last.revision.clone();
+        }
+    }
+
+    /// Tells of an end that is in the journal and was not told any more, because the program died between the two.
+    pub(super) fn tell_late(&self, ended: Option<Ended>) {
+        let Some(Ended {
+            rollout,
+            revision,
+            outcome,
+        }) = ended
+        else {
+            return;
+        };
+        let message = match &outcome {
+            Outcome::Settled { .. } => String::new(),
+            Outcome::RolledBack { failures } => {
+                let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+                failures.join("; ")
+            }
+            Outcome::Aborted { reason } => reason.clone(),
+            // Nothing is told of these by a record of their own, or nothing is recorded.
+            Outcome::Superseded | Outcome::Rejected { .. } | Outcome::Deposed => return,
+        };
+        let kind = outcome.as_str();
+        let told = self.events.since(0);
+        let told = told
+            .iter()
+            .any(|event| event.kind == kind && event.rollout.as_ref() == Some(&rollout));
+        if !told {
+            self.events.append([Record {
+                rollout: Some(rollout),
+                revision: Some(revision),
+                message,
+                ..Record::new(kind)
+            }]);
         }
     }
 

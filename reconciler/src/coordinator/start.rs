@@ -1,9 +1,10 @@
 //! Starting: the order in which a coordinator comes to hold everything, and what it takes up again.
 //!
-//! 1. The state folder, its ledger and its events.
+//! 1. The state folder, and the numbers that it knows.
 //! 2. The volume is opened, which finds its numbers and takes its lock.
 //! 3. A term above every one known is claimed from the guard (whose hello deposes an older coordinator and
-//!    thaws what that had paused), and then fences the volume.
+//!    thaws what that had paused), and then fences the volume and the state folder: only then are its ledger and
+//!    events read.
 //! 4. What is live is taken up from the volume itself, so that services are started before any git server
 //!    was asked; the mirror's better knowledge (the policy) replaces it when it comes.
 //! 5. A rollout without an outcome in the journal is taken up by [`rollout::recover`], once the guard says
@@ -28,7 +29,7 @@ use crate::clock::Clock;
 use crate::events::{Event as Record, EventLog};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use crate::store::{LedgerStore, StoreError};
+use crate::store::{self, Desk, LedgerStore, StoreError};
 
 /// How to start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -99,11 +100,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         path: state.clone(),
         source,
     })?;
-    let store = LedgerStore::open(state)?;
-    let events = EventLog::open(state).map_err(|source| StartError::State {
-        path: state.clone(),
-        source,
-    })?;
+    let (term_known, switch_known) = store::numbers(state)?;
     let folders = Folders::open(state)?;
     let program = std::env::current_exe().map_err(StartError::System)?;
 
@@ -118,8 +115,8 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         OpenOptions {
             keep: settings.volume.keep,
             take_over: options.take_over,
-            term_at_least: Term(store.term()),
-            switch_at_least: highest_stated.max(store.switch()),
+            term_at_least: Term(term_known),
+            switch_at_least: highest_stated.max(switch_known),
             ..OpenOptions::default()
         },
     )?;
@@ -142,6 +139,10 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     spec.term = agent::claim(&spec).await?;
     let (mut volume, found) = unfenced.fence(Term(spec.term))?;
     let term = spec.term;
+    // Only now: a coordinator that is deposed by this may have written until here.
+    let desk = Desk::take(state, term)?;
+    let events = EventLog::open(state, &desk)?;
+    let store = LedgerStore::open(desk)?;
 
     let readers = Reader::all(&settings);
     let mut taken = take_up(&mut volume, found, &settings, &readers)?;
@@ -236,6 +237,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         connected: false,
         observed_at: None,
         drift,
+        tidied: false,
         healing: taken.healing,
         pids: BTreeMap::new(),
         aside: tokio::task::JoinSet::new(),
@@ -245,6 +247,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     };
     coordinator.store.note_numbers(term, highest_switch);
     coordinator.catch_up_ledger(taken.settled);
+    coordinator.tell_late(taken.ended);
     let end = coordinator.work(signals).await;
     // In this order: no more requests, then the agent's orders end, then the threads are joined.
     web.stop().await;

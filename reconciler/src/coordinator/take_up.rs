@@ -7,7 +7,7 @@ use lockstep_core::admission::Live;
 use lockstep_core::ledger::SettledTree;
 use lockstep_core::rollout;
 use lockstep_core::service::ServiceName;
-use lockstep_protocol::SwitchNumber;
+use lockstep_protocol::{Revision, RolloutId, SwitchNumber};
 use lockstep_volume::{Current, Found, Intent, OutcomeKind, Side, Volume};
 
 use super::LiveRelease;
@@ -23,12 +23,22 @@ pub(super) struct Recovering {
     pub(super) candidate: Option<Arc<Validated>>,
 }
 
+/// A rollout that came to its end.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) rollout: RolloutId,
+    pub(super) revision: Revision,
+    pub(super) outcome: rollout::Outcome,
+}
+
 /// What was taken up from the volume.
 pub(super) struct Taken {
     pub(super) live: Option<LiveRelease>,
     pub(super) recovering: Option<Recovering>,
     /// A rollout that settled by the journal, for a ledger that was not flushed any more.
     pub(super) settled: Option<SettledTree>,
+    /// The journal's last rollout, if it has its outcome.
+    pub(super) ended: Option<Ended>,
     pub(super) alarms: BTreeMap<&'static str, String>,
     pub(super) healing: Option<BTreeMap<ServiceName, rollout::Effect>>,
 }
@@ -54,6 +64,7 @@ pub(super) fn take_up(
         live: None,
         recovering: None,
         settled: None,
+        ended: None,
         alarms: BTreeMap::new(),
         healing: None,
     };
@@ -68,12 +79,20 @@ pub(super) fn take_up(
         .and_then(|record| record.intent().cloned());
     if let Some(record) = &journal
         && let (Some(intent), Some(outcome)) = (record.intent(), record.outcome())
-        && outcome.kind == OutcomeKind::Settled
     {
-        taken.settled = Some(SettledTree {
+        if outcome.kind == OutcomeKind::Settled {
+            taken.settled = Some(SettledTree {
+                revision: intent.to.revision.clone(),
+                digest: intent.to.digest,
+                at: outcome.ended,
+            });
+        }
+        // One of another version is known to have ended, and no more.
+        let detail = serde_json::from_value(outcome.detail.clone()).ok();
+        taken.ended = detail.map(|outcome| Ended {
+            rollout: intent.rollout.clone(),
             revision: intent.to.revision.clone(),
-            digest: intent.to.digest,
-            at: outcome.ended,
+            outcome,
         });
     }
     if let Some(intent) = open {
