@@ -2,6 +2,7 @@
 //!
 //! A process may end between any two calls: that is `None`, never an error.
 
+use crate::processes::awaited;
 use crate::processes::stat::{Stat, State};
 use crate::signal::SignalSets;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, SeekFrom, openat, seek};
@@ -152,16 +153,41 @@ impl Processes {
         }
         let mut all: Option<SignalSets> = None;
         for thread in threads {
-            self.path.clear();
-            write!(self.path, "{pid}/task/{thread}/status").map_err(io::Error::other)?;
-            if self.read()? != Read::Text {
+            let Some(mut sets) = self.signal_sets_of(pid, thread)? else {
                 continue;
+            };
+            if self.text_says_asleep() {
+                // It may be asleep in a wait for signals, which hides them from its blocked set.
+                let awaited = awaited::by(pid, thread);
+                // If it was and no longer is, the set shows them again.
+                let again = match awaited {
+                    0 => self.signal_sets_of(pid, thread)?.map_or(0, |sets| sets.blocked),
+                    _ => 0,
+                };
+                sets.blocked |= awaited | again;
             }
-            let sets = SignalSets::parse(&self.text)
-                .ok_or_else(|| io::Error::other(format!("/proc/{} names no signal sets", self.path)))?;
             all = Some(all.map_or(sets, |known| known.with_thread(sets)));
         }
         Ok(all)
+    }
+
+    /// What one thread says; `None` when it has ended.
+    fn signal_sets_of(&mut self, pid: u32, thread: u32) -> io::Result<Option<SignalSets>> {
+        self.path.clear();
+        write!(self.path, "{pid}/task/{thread}/status").map_err(io::Error::other)?;
+        if self.read()? != Read::Text {
+            return Ok(None);
+        }
+        SignalSets::parse(&self.text)
+            .map(Some)
+            .ok_or_else(|| io::Error::other(format!("/proc/{} names no signal sets", self.path)))
+    }
+
+    /// Whether the status that was read last is that of a thread which sleeps and can be woken.
+    fn text_says_asleep(&self) -> bool {
+        self.text
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.starts_with(b"State:\tS"))
     }
 
     /// Which of these entries (`NAME=value`) the environment holds that this process was executed with.
