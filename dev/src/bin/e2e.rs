@@ -1,2 +1,150 @@
-//! To be filled.
-fn main() {}
+//! `cargo e2e SUITE`: the suites beyond `cargo test`, and the benchmarks.
+//!
+//! A suite is a set of tests of `lockstep-tests` with its environment. This program starts cargo, shows what it prints,
+//! counts, and ends with `N passed, N failed`; it tests nothing itself.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::{Parser, Subcommand};
+
+/// Run a suite of end to end tests, or the benchmarks
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo e2e",
+    after_help = "Examples:\n  cargo e2e chaos\n  cargo e2e chaos --seconds 600 --seed 42\n  cargo e2e bench --quick"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Debug, Subcommand)]
+enum Suite {
+    /// Everybody is killed at every point of a rollout, then at random under a stream of commits
+    Chaos {
+        /// How long the random part lasts
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+        /// The dice of the random part, as an earlier run printed them
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Install what is missing: nothing is needed beyond git
+        #[arg(long)]
+        install: bool,
+    },
+    /// Measure, in a release build, and print the figures
+    Bench {
+        /// Few repetitions: to see whether it works, not what it costs
+        #[arg(long)]
+        quick: bool,
+        /// Only the parts whose name contains this
+        part: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().suite {
+        Suite::Chaos {
+            seconds,
+            seed,
+            install: _,
+        } => chaos(seconds, seed),
+        Suite::Bench { quick, part } => bench(quick, part),
+    }
+}
+
+fn cargo(words: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(words).args(["--package", "lockstep-tests"]);
+    command
+}
+
+fn chaos(seconds: u64, seed: Option<u64>) -> ExitCode {
+    let mut command = cargo(&["test", "--no-fail-fast"]);
+    for test in ["crash", "crash_deposed", "crash_chaos"] {
+        command.args(["--test", test]);
+    }
+    command.args(["--", "--show-output"]);
+    command
+        .env("CRASH_POINTS", "all")
+        .env("CHAOS_SECONDS", seconds.to_string());
+    if let Some(seed) = seed {
+        command.env("CHAOS_SEED", seed.to_string());
+    }
+    counted(command)
+}
+
+fn bench(quick: bool, part: Option<String>) -> ExitCode {
+    let mut command = cargo(&["bench", "--bench", "figures", "--"]);
+    if quick {
+        command.arg("--quick");
+    }
+    command.args(part);
+    match command.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cargo cannot be run: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs tests, shows what they print, and ends with how many passed.
+fn counted(mut command: Command) -> ExitCode {
+    let mut child = match command.stdout(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("cargo cannot be run: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (mut passed, mut failed) = (0, 0);
+    for line in child
+        .stdout
+        .take()
+        .into_iter()
+        .flat_map(|out| BufReader::new(out).lines())
+    {
+        let Ok(line) = line else { break };
+        println!("{line}");
+        if let Some((good, bad)) = result(&line) {
+            (passed, failed) = (passed + good, failed + bad);
+        }
+    }
+    let succeeded = child.wait().is_ok_and(|status| status.success());
+    // What failed without a failing test, as a build, counts as one.
+    if !succeeded && failed == 0 {
+        failed = 1;
+    }
+    println!("{passed} passed, {failed} failed");
+    if succeeded {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The numbers in `test result: ok. 3 passed; 0 failed; …`.
+fn result(line: &str) -> Option<(u32, u32)> {
+    let numbers = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let number = |word: &str| {
+        let part = numbers.split("; ").find(|part| part.ends_with(word))?;
+        part.split(' ').next()?.parse().ok()
+    };
+    Some((number("passed")?, number("failed")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::result;
+
+    #[test]
+    fn the_last_line_of_a_test_run_is_understood() {
+        let line =
+            "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 1 filtered out; finished in 2s";
+        assert_eq!(result(line), Some((12, 3)));
+        assert_eq!(result("test road ... ok"), None);
+    }
+}

@@ -22,6 +22,8 @@ pub struct Material {
     pub(super) tree: Tree,
     pub(super) files: Sources,
     pub(super) prefix: String,
+    /// Whether somebody made the commit: one that was made only to be looked at has a name that means nothing.
+    pub(super) committed: bool,
 }
 
 impl Material {
@@ -52,7 +54,17 @@ impl Material {
             tree,
             files,
             prefix,
+            committed: true,
         })
+    }
+
+    /// The same, of a commit that was made only to be looked at: it goes without its name.
+    #[must_use]
+    pub fn uncommitted(self) -> Self {
+        Self {
+            committed: false,
+            ..self
+        }
     }
 
     /// Judges it against a base.
@@ -75,7 +87,7 @@ impl Material {
 
     pub(super) fn candidate(&self) -> Candidate<'_> {
         Candidate {
-            revision: Some(&self.commit.revision),
+            revision: self.committed.then_some(&self.commit.revision),
             prefix: &self.prefix,
             tree: &self.tree,
             files: &self.files,
@@ -95,6 +107,9 @@ fn limits(policy: Option<&[u8]>) -> Limits {
     }
 }
 
+/// What to do when the published folder is none.
+const PUBLISHED: &str = "commit that folder, or correct `[source] path` in the settings";
+
 /// Why a revision cannot be published, as diagnostics like all others.
 ///
 /// # Errors
@@ -107,13 +122,27 @@ pub fn refusal(error: SourceError) -> Result<Report, SourceError> {
             &path,
             why,
         )])),
-        SourceError::PathMissing { ref path, .. } | SourceError::PathNotAFolder { ref path, .. } => {
-            let path = path.clone();
-            Ok(Report::new(vec![Diagnostic::error(
-                Code::NotPublishable,
-                &path,
-                error.to_string(),
-            )]))
+        SourceError::PathMissing {
+            path, inside, exists, ..
+        } => {
+            let within = if inside.is_empty() {
+                "the top".to_owned()
+            } else {
+                format!("`{inside}`")
+            };
+            let found = if exists.is_empty() {
+                "nothing".to_owned()
+            } else {
+                exists.join(", ")
+            };
+            let message = format!("there is no folder `{path}` to publish; {within} holds {found}");
+            let missing = Diagnostic::error(Code::NotPublishable, &path, message);
+            Ok(Report::new(vec![missing.with_help(PUBLISHED)]))
+        }
+        SourceError::PathNotAFolder { path, what, .. } => {
+            let message = format!("`{path}` is {what}, where a folder is to be published");
+            let other = Diagnostic::error(Code::NotPublishable, &path, message);
+            Ok(Report::new(vec![other.with_help(PUBLISHED)]))
         }
         error => Err(error),
     }

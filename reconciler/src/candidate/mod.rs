@@ -166,6 +166,7 @@ impl Validated {
                 tree,
                 files,
                 prefix: prefix.to_owned(),
+                committed: true,
             },
             None,
             readers,

@@ -50,7 +50,8 @@ struct Lockstep {
         global = true,
         env = "LOCKSTEP_SETTINGS",
         value_name = "FILE",
-        hide_env_values = true
+        hide_env_values = true,
+        display_order = 100
     )]
     settings: Option<PathBuf>,
     #[command(subcommand)]

@@ -92,6 +92,11 @@ impl Plan {
         let live = base.as_ref().and_then(|(_, base)| read(base).ok());
         let view = match read(&revision) {
             Ok(material) => {
+                let material = if self.revision.is_some() {
+                    material
+                } else {
+                    material.uncommitted()
+                };
                 let report = material.judge(live.as_ref(), Scope::All);
                 if report.has_errors() {
                     validate::refused(&report, material.files())

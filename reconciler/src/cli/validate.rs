@@ -143,7 +143,11 @@ impl Validate {
             return Ok(Subject {
                 checkout,
                 revision,
-                name: path.display().to_string(),
+                name: if what == "." {
+                    root.display().to_string()
+                } else {
+                    what.to_owned()
+                },
                 below,
             });
         }

@@ -12,7 +12,7 @@ use crate::web::{WaitFor, Waited};
 /// when the revision was rejected or its rollout failed.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  git push && lockstep wait\n  lockstep wait HEAD~1 --timeout 10s\n\n\
+    after_help = "Examples:\n  git push && lockstep wait\n  lockstep wait $(git rev-parse HEAD) --timeout 10s\n\n\
                         Exit codes: 0 it is live, 1 it is not and will not be, or not in time, 3 no reconciler"
 )]
 pub(super) struct Wait {

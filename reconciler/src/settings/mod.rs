@@ -141,8 +141,8 @@ pub struct Web {
 pub enum SettingsError {
     /// The file cannot be read.
     #[error(
-        "the settings {path} cannot be read: {source}; name them by --settings FILE or LOCKSTEP_SETTINGS \
-         (`lockstep init` is not needed: docs/settings.md shows a whole file)"
+        "the settings {path} cannot be read: {source}; name them by --settings FILE or \
+         LOCKSTEP_SETTINGS (docs/settings.md shows a whole file)"
     )]
     Unreadable {
         /// The file.
@@ -193,7 +193,7 @@ impl Settings {
         let written: written::Settings =
             toml::from_str(text).map_err(|error| SettingsError::NotUnderstood {
                 path: path.to_owned(),
-                message: error.to_string(),
+                message: error.to_string().trim_end().to_owned(),
             })?;
         resolve::resolve(path, written)
     }

@@ -9,6 +9,7 @@ mod control;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -22,6 +23,9 @@ pub use control::{CONTROL, connect};
 
 use crate::coordinator::Handle;
 use crate::settings::Settings;
+
+/// How long answers that are under way may take when the program ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Why a door cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -57,15 +61,17 @@ pub enum WebError {
 pub struct Web {
     servers: JoinSet<io::Result<()>>,
     stop: watch::Sender<bool>,
-    /// Where the web port listens: of use when the settings said port 0.
-    pub address: Option<std::net::SocketAddr>,
 }
 
 impl Web {
     /// Closes the doors and waits for the answers that are under way.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        while self.servers.join_next().await.is_some() {}
+        let answered = async { while self.servers.join_next().await.is_some() {} };
+        // A client that neither reads nor leaves does not keep the program.
+        if tokio::time::timeout(LAST_ANSWERS, answered).await.is_err() {
+            self.servers.shutdown().await;
+        }
     }
 }
 
@@ -83,24 +89,18 @@ pub async fn start(settings: &Settings, handle: Handle, take_over: bool) -> Resu
     };
     let whole = shown(door.clone()).merge(changing(door.clone()));
     servers.spawn(serve(control, whole, stop.subscribe()));
-    let mut address = None;
     if let Some(web) = &settings.web {
         let listen = web.listen;
         let listener = TcpListener::bind(listen).await.map_err(|source| WebError::Port {
             address: listen,
             source,
         })?;
-        address = listener.local_addr().ok();
-        if let Some(address) = address {
-            tracing::info!("web port at http://{address}");
-        }
+        // With port 0 only the listener knows.
+        let address = listener.local_addr().unwrap_or(listen);
+        tracing::info!("web port at http://{address}");
         servers.spawn(serve(listener, shown(door), stop.subscribe()));
     }
-    Ok(Web {
-        servers,
-        stop,
-        address,
-    })
+    Ok(Web { servers, stop })
 }
 
 fn shown(door: Door) -> Router {
