@@ -72,6 +72,31 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Says it in the log as well, at a level by who must act: `error` somebody, `warn` perhaps, `info` nobody.
+    fn log(&self) {
+        let Self { kind, message, .. } = self;
+        let revision = self.revision.as_ref().map(Revision::short);
+        let (rollout, service) = (
+            self.rollout.as_ref().map(|id| id.0.as_str()),
+            self.service.as_deref(),
+        );
+        match kind.as_str() {
+            "Stuck" | "Alarm" | "Diverged" | "Drift" | "SourceFailed" | "Rejected" => {
+                tracing::error!(revision, rollout, service, "{kind}: {message}");
+            }
+            "Failed" | "Restoring" | "RolledBack" | "Aborted" | "Held" | "Ended" => {
+                tracing::warn!(revision, rollout, service, "{kind}: {message}");
+            }
+            "Settled" => {
+                let (total_us, pause_us) = (self.total_us, self.pause_us);
+                tracing::info!(revision, rollout, total_us, pause_us, "Settled: {message}");
+            }
+            _ => tracing::debug!(revision, rollout, service, "{kind}: {message}"),
+        }
+    }
+}
+
 /// The log of events.
 #[derive(Debug)]
 pub struct EventLog {
@@ -146,6 +171,7 @@ impl EventLog {
         for mut event in events {
             event.seq = inner.next;
             inner.next += 1;
+            event.log();
             if let Err(error) = inner.write(&event) {
                 tracing::error!(%error, path = %inner.path.display(), "an event cannot be written");
             }

@@ -13,7 +13,10 @@
 //! Decisions are made in `lockstep-core`; the crates `lockstep-source`, `lockstep-volume` and
 //! `lockstep-guard` do git, files and processes.
 
-#![allow(unreachable_pub, reason = "a program has no API: `pub` says what a module offers to the others")]
+#![allow(
+    unreachable_pub,
+    reason = "a program has no API: `pub` says what a module offers to the others"
+)]
 
 mod agent;
 mod candidate;

@@ -81,11 +81,7 @@ impl Metrics {
             metrics.live.clone(),
         );
         // The crate appends _total to a counter's name by itself.
-        registry.register(
-            "rollouts",
-            "Rollouts by how they ended",
-            metrics.rollouts.clone(),
-        );
+        registry.register("rollouts", "Rollouts by how they ended", metrics.rollouts.clone());
         registry.register_with_unit(
             "rollout_duration",
             "From the beginning of a rollout to its outcome",

@@ -182,7 +182,8 @@ pub fn admit(head: &Head<'_>, facts: &Facts<'_>) -> Verdict {
         return held(
             format!(
                 "the branch was rewound: the last settled revision {last} is not an ancestor of its head {}; \
-                 push a commit on top of {last} (`lockstep rollback` makes one), or set `rewind = \"allow\"`",
+                 `lockstep rollback` joins the two again with what is live, or set `rewind = \"allow\"` to follow \
+                 the head",
                 head.revision.short()
             ),
             None,
@@ -205,6 +206,15 @@ pub fn admit(head: &Head<'_>, facts: &Facts<'_>) -> Verdict {
     }
     // The way back is never narrower than the way there: what settled before passes what follows.
     let way_back = facts.ledger.settled_before(&head.digest);
+    if facts.stuck && live.is_some_and(|live| live.digest == head.digest) {
+        // The road back leads to just these files: they are live when whoever is silent has said so.
+        return held(
+            "its files are those that the stuck rollout goes back to: it settles when that is done, see \
+             `lockstep status`"
+                .into(),
+            None,
+        );
+    }
     if facts.stuck && !way_back {
         return held(
             "a rollout is stuck: see `lockstep status`; only a tree that settled before is tried meanwhile"

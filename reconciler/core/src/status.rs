@@ -176,6 +176,13 @@ pub fn status(facts: &StatusFacts<'_>) -> StatusView {
         .map(|(name, verify)| service(name, verify, facts))
         .collect();
     let mut alarms = facts.alarms.to_vec();
+    if let Some(rollout) = facts.rollout
+        && let Phase::Stuck { .. } = rollout.phase
+    {
+        let view = view_of_rollout(rollout);
+        let what = if view.waiting.is_empty() { view.reason.unwrap_or_default() } else { view.waiting.join("; ") };
+        alarms.push(format!("the rollout {} is stuck on its way back: {what}", rollout.id));
+    }
     for view in &services {
         for instance in view
             .instances

@@ -56,20 +56,33 @@ pub enum CommitError {
 impl Mirror {
     /// Commits the whole tree of an earlier revision on top of the branch, and pushes it. It cannot conflict.
     ///
+    /// `join` is what the branch must not lose: after a rewind it becomes a second parent, so that the branch
+    /// descends from it again.
+    ///
     /// # Errors
     /// When the head has that tree already, or the source cannot be reached or refuses the push.
-    pub fn commit_rollback(&self, target: &Revision, why: Option<&str>) -> Result<CommitFacts, CommitError> {
+    pub fn commit_rollback(
+        &self,
+        target: &Revision,
+        join: Option<&Revision>,
+        why: Option<&str>,
+    ) -> Result<CommitFacts, CommitError> {
         let head = self.fetch()?;
         let tree = self.find_commit(target)?.tree().map_err(not_made)?;
         let same = self.find_commit(&head)?.tree_id() == tree.id();
-        if same {
+        let lost = match join {
+            Some(join) if join != &head && !self.is_ancestor(join, &head)? => Some(join),
+            Some(_) | None => None,
+        };
+        if same && lost.is_none() {
             return Err(CommitError::NothingToDo {
                 head: head.short().to_owned(),
                 target: target.short().to_owned(),
             });
         }
         let subject = format!("Roll back to {}", target.short());
-        let commit = self.make(&head, &tree, &message(&subject, why))?;
+        let parents: Vec<_> = [&head].into_iter().chain(lost).collect();
+        let commit = self.make(&parents, &tree, &message(&subject, why))?;
         self.push(commit)
     }
 
@@ -119,15 +132,19 @@ impl Mirror {
         let subject = format!("Revert \"{}\"", self.commit(revision)?.subject);
         let body = format!("This reverts commit {revision}.");
         let why = why.map_or(body.clone(), |why| format!("{why}\n\n{body}"));
-        let commit = self.make(&head, &tree, &message(&subject, Some(&why)))?;
+        let commit = self.make(&[&head], &tree, &message(&subject, Some(&why)))?;
         self.push(commit)
     }
 
-    fn make(&self, head: &Revision, tree: &Tree<'_>, message: &str) -> Result<Oid, CommitError> {
-        let parent = self.find_commit(head)?;
+    fn make(&self, parents: &[&Revision], tree: &Tree<'_>, message: &str) -> Result<Oid, CommitError> {
+        let parents = parents
+            .iter()
+            .map(|parent| self.find_commit(parent))
+            .collect::<Result<Vec<_>, _>>()?;
+        let parents: Vec<_> = parents.iter().collect();
         let signature = Signature::now("Lockstep", "lockstep@localhost").map_err(not_made)?;
         self.repo
-            .commit(None, &signature, &signature, message, tree, &[&parent])
+            .commit(None, &signature, &signature, message, tree, &parents)
             .map_err(not_made)
     }
 

@@ -39,15 +39,13 @@ impl Mirror {
     /// When the spec cannot be used or the folder cannot be written.
     pub fn open(dir: impl Into<PathBuf>, spec: SourceSpec) -> Result<Self, SourceError> {
         libgit::set_up(&spec.bounds);
+        spec.check()?;
         let dir = dir.into();
         let transport = Transport::of(&spec.url)?;
         let spec = SourceSpec {
             path: published_folder(&spec.path)?,
             ..spec
         };
-        if !Reference::is_valid_name(&format!("refs/heads/{}", spec.branch)) {
-            return Err(SourceError::InvalidBranch { branch: spec.branch });
-        }
         heal::finish_interrupted(&dir)?;
         mend::after_a_crash(&dir);
         let repo = open_or_make(&dir)?;

@@ -33,6 +33,21 @@ impl SourceSpec {
         }
     }
 
+    /// Whether it can be used as it is written, as far as that is known without looking at the repository.
+    ///
+    /// # Errors
+    /// When the URL, the branch or the folder is not of a form that this build can follow.
+    pub fn check(&self) -> Result<(), SourceError> {
+        Transport::of(&self.url)?;
+        published_folder(&self.path)?;
+        if git2::Reference::is_valid_name(&format!("refs/heads/{}", self.branch)) {
+            Ok(())
+        } else {
+            let branch = self.branch.clone();
+            Err(SourceError::InvalidBranch { branch })
+        }
+    }
+
     /// The same, publishing one folder only.
     #[must_use]
     pub fn publishing(mut self, path: impl Into<String>) -> Self {

@@ -32,9 +32,14 @@ pub(super) async fn run(command: &[String], within: Duration) -> CheckVerdict {
         Err(_) => CheckVerdict::Unknown(format!("{program}: no end within {within:?}")),
         Ok((Err(error), _, _)) => CheckVerdict::Unknown(format!("{program}: {error}")),
         Ok((Ok(status), _, _)) if status.success() => CheckVerdict::Passed,
-        Ok((Ok(_), out, err)) => {
+        Ok((Ok(status), out, err)) => {
             let text = if err.trim().is_empty() { out } else { err };
-            CheckVerdict::Refused(text.trim().to_owned())
+            let text = text.trim();
+            CheckVerdict::Refused(if text.is_empty() {
+                format!("{status}, without a word")
+            } else {
+                text.to_owned()
+            })
         }
     }
 }

@@ -49,22 +49,33 @@ pub(super) struct Link {
 impl Link {
     /// Opens a conversation under a term, and starts a guard first where there is none.
     pub(super) async fn open(spec: &AgentSpec) -> Result<(Self, Vec<Supervised>), LinkError> {
+        Self::open_after(spec)
+            .await
+            .map(|(link, services, _)| (link, services))
+    }
+
+    /// The same, with the highest term that the guard had seen before.
+    async fn open_after(spec: &AgentSpec) -> Result<(Self, Vec<Supervised>, u64), LinkError> {
         let stream = connect_or_start(&spec.state, &spec.program).await?;
         let mut link = Self {
             stream,
             decoder: Decoder::default(),
             next_id: 1,
         };
-        let services = tokio::time::timeout(HELLO_WITHIN, link.greet(spec))
+        let (services, highest) = tokio::time::timeout(HELLO_WITHIN, link.greet(spec))
             .await
             .map_err(|_| LinkError::Unreachable(format!("no answer within {HELLO_WITHIN:?}")))??;
-        Ok((link, services))
+        Ok((link, services, highest))
     }
 
-    async fn greet(&mut self, spec: &AgentSpec) -> Result<Vec<Supervised>, LinkError> {
+    async fn greet(&mut self, spec: &AgentSpec) -> Result<(Vec<Supervised>, u64), LinkError> {
         let hello = self.send(Body::Hello { term: spec.term }).await?;
-        let services = match self.answer_to(hello).await? {
-            Ok(Answer::Hello { services, .. }) => services,
+        let known = match self.answer_to(hello).await? {
+            Ok(Answer::Hello {
+                services,
+                highest_term,
+                ..
+            }) => (services, highest_term),
             Err(Refusal::Deposed { highest_term }) => {
                 return Err(LinkError::Deposed {
                     highest: highest_term,
@@ -78,7 +89,7 @@ impl Link {
             })
             .await?;
         match self.answer_to(define).await? {
-            Ok(_) => Ok(services),
+            Ok(_) => Ok(known),
             Err(refusal) => Err(LinkError::Unexpected(format!("{refusal:?}"))),
         }
     }
@@ -125,7 +136,9 @@ impl Link {
 pub async fn claim(spec: &AgentSpec) -> Result<u64, LinkError> {
     let mut spec = spec.clone();
     loop {
-        match Link::open(&spec).await {
+        match Link::open_after(&spec).await {
+            // One that was used before is somebody else's, even if nobody else answers under it now.
+            Ok((_, _, highest)) if highest >= spec.term => spec.term = highest + 1,
             Ok(_) => return Ok(spec.term),
             Err(LinkError::Deposed { highest }) => spec.term = highest + 1,
             Err(error) => return Err(error),

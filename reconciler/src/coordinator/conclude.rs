@@ -214,7 +214,14 @@ impl Coordinator {
     pub(super) fn tell_news(&mut self, status: &StatusView) {
         let before = self.shown.as_ref();
         let mut news = Vec::new();
-        if let Some(held) = &status.held {
+        // What was aborted has said so itself.
+        let aborted = |held: &&lockstep_core::status::HeldView| {
+            status.candidate.as_ref().is_some_and(|candidate| {
+                candidate.revision == held.revision
+                    && candidate.state == lockstep_core::admission::CandidateState::Aborted
+            })
+        };
+        if let Some(held) = status.held.as_ref().filter(|held| !aborted(held)) {
             let known = before
                 .and_then(|before| before.held.as_ref())
                 .is_some_and(|before| before.revision == held.revision && before.reason == held.reason);
@@ -262,6 +269,7 @@ pub(super) fn make_commit(
     mirror: &mut Mirror,
     undo: &Undo,
     default: Option<&lockstep_protocol::Revision>,
+    settled: Option<&lockstep_protocol::Revision>,
 ) -> Result<Committed, String> {
     let made = match undo {
         Undo::Rollback { to, message } => {
@@ -276,7 +284,7 @@ pub(super) fn make_commit(
                     );
                 }
             };
-            mirror.commit_rollback(&target, message.as_deref())
+            mirror.commit_rollback(&target, settled, message.as_deref())
         }
         Undo::Revert { revision, message } => mirror
             .resolve(revision)

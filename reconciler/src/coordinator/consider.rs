@@ -51,7 +51,6 @@ impl Coordinator {
             Seen::Unchanged => self.source_answered(),
             Seen::Failed { reason } => {
                 if self.source_view.error.as_ref() != Some(&reason) {
-                    tracing::error!(%reason, "the source does not answer");
                     self.events.append([Record {
                         message: reason.clone(),
                         ..Record::new("SourceFailed")
@@ -162,7 +161,6 @@ impl Coordinator {
             .as_ref()
             .is_some_and(|(of, known)| of == revision && *known == verdict);
         if !known {
-            tracing::error!(%revision, "rejected:\n{reason}");
             self.events.append([Record {
                 revision: Some(revision.clone()),
                 message: reason,

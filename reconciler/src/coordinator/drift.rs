@@ -101,7 +101,6 @@ impl Coordinator {
             "the volume was changed by somebody else and is healed: {}",
             found.join("; ")
         );
-        tracing::error!("{message}");
         self.events.append([Record {
             message: message.clone(),
             ..Record::new("Drift")

@@ -198,8 +198,9 @@ impl Coordinator {
             ledger.settled.last()
         };
         let default = default.map(|tree| tree.revision.clone());
+        let settled = ledger.last_settled().map(|tree| tree.revision.clone());
         self.source.ask(SourceRequest::Work(Box::new(move |mirror| {
-            let made = super::conclude::make_commit(mirror, &undo, default.as_ref());
+            let made = super::conclude::make_commit(mirror, &undo, default.as_ref(), settled.as_ref());
             drop(answer.send(made));
         })));
         self.source.ask(SourceRequest::Look);

@@ -131,6 +131,9 @@ impl Resolver {
             self.path(&source.url).to_string_lossy().into_owned()
         };
         let spec = SourceSpec::new(url, source.branch).publishing(source.path);
+        if let Err(error) = spec.check() {
+            self.wrong("source", &error.to_string());
+        }
         Source {
             spec,
             interval,
@@ -216,6 +219,16 @@ impl Resolver {
         if service.check.as_ref().is_some_and(Vec::is_empty) {
             self.wrong(&key("check"), "a program is expected, for example [\"./scanner\", \"--check\", \"{candidate}/config.toml\"]");
         }
+        let check = service.check.map(|mut check| {
+            // As with the command: a program with a slash counts from the settings' folder.
+            if let Some(program) = check.first_mut()
+                && program.contains('/')
+                && !program.starts_with('{')
+            {
+                *program = self.path(program).to_string_lossy().into_owned();
+            }
+            check
+        });
         Service {
             name: ServiceName::new(&service.name),
             reads,
@@ -224,7 +237,7 @@ impl Resolver {
             reload,
             verify,
             probe,
-            check: service.check,
+            check,
         }
     }
 
