@@ -51,7 +51,7 @@ fn a_server_that_never_answers_is_given_up() {
     let (mirror, _state) = mirror(url.clone(), bounds());
     let started = Instant::now();
     let error = mirror.list_head().unwrap_err();
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(20));
     assert!(matches!(error, SourceError::TimedOut { .. }), "{error:?}");
     assert_eq!(error.next(), Next::Retry);
     assert!(
