@@ -17,14 +17,17 @@ const PACKAGES: [&str; 5] = [
     "orchestrator",
 ];
 
-/// The folder of the built programs: built by the first caller of this process, under a lock that other test
-/// processes share.
+/// Names a folder with programs that are to be tested instead of what would be built: an installed release.
+const GIVEN: &str = "LOCKSTEP_TEST_PROGRAMS";
+
+/// The folder of the programs: built by the first caller of this process, under a lock that other test processes
+/// share.
 ///
 /// # Panics
 /// When they cannot be built.
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(build)
+    BUILT.get_or_init(|| std::env::var_os(GIVEN).map_or_else(build, PathBuf::from))
 }
 
 fn build() -> PathBuf {

@@ -7,7 +7,8 @@ use lockstep_tests::{Lab, Service};
 fn lab() -> Lab {
     let example =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../services/examples/python/lockstep_service.py");
-    let service = Service::program("example", &["python3", example.to_str().unwrap()]).tier("voting");
+    let example = example.to_str().expect("the workspace's path is UTF-8");
+    let service = Service::program("example", &["python3", example]).tier("voting");
     Lab::builder()
         .service(service)
         .file("config/config.toml", "limit = 5\n")

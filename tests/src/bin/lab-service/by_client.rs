@@ -16,7 +16,11 @@ struct Config {
 }
 
 pub(crate) fn run(args: &Args, served: &Arc<Served>, ready: impl FnOnce()) -> ExitCode {
-    let (name, refuse_from) = (args.name.clone(), args.refuse_from);
+    // Before a first status: whoever crashes has acknowledged nothing.
+    if plain::load(args).is_ok_and(|section| section.crash) {
+        return plain::crash();
+    }
+    let (name, refuse_from) = (args.section().to_owned(), args.refuse_from);
     let changed = Arc::clone(served);
     let client = Client::builder(move |snapshot: &Snapshot| load(snapshot, &name, refuse_from)).on_change(
         move |_, new: &Config| {
@@ -47,9 +51,6 @@ pub(crate) fn run(args: &Args, served: &Arc<Served>, ready: impl FnOnce()) -> Ex
         }
     };
     let config = client.current();
-    if config.section.crash {
-        return plain::crash();
-    }
     if served.switch() < config.switch {
         served.serve(&config.section, config.switch);
     }

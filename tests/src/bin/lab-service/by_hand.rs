@@ -23,6 +23,8 @@ struct Hand<'a> {
     status_file: PathBuf,
     status: Status,
     offer: Option<Offer>,
+    was_silent: bool,
+    stubborn: bool,
 }
 
 pub(crate) fn run(args: &Args, served: &Arc<Served>, mut told: Told, ready: impl FnOnce()) -> ExitCode {
@@ -47,6 +49,8 @@ pub(crate) fn run(args: &Args, served: &Arc<Served>, mut told: Told, ready: impl
             at: Timestamp::now(),
         },
         offer: None,
+        was_silent: false,
+        stubborn: false,
     };
     match hand.load(&place("LOCKSTEP_CONFIG").join("current")) {
         Ok((section, _)) if section.crash => return plain::crash(),
@@ -77,7 +81,7 @@ impl Hand<'_> {
         let text =
             |file: &str| fs::read_to_string(folder.join(file)).map_err(|error| format!("{file}: {error}"));
         let release = serde_json::from_str(&text(RELEASE_FILE)?).map_err(|error| error.to_string())?;
-        let section = read(&text("config.toml")?, &self.args.name)?;
+        let section = read(&text("config.toml")?, self.args.section())?;
         match section.refusal(self.args.refuse_from) {
             Some(reason) => Err(reason),
             None => Ok((section, release)),
@@ -86,6 +90,9 @@ impl Hand<'_> {
 
     /// Takes what `current` points to now, and looks at it only once: what is slow here is late.
     fn reload(&mut self, told: &Told) {
+        if self.stubborn {
+            return;
+        }
         let Some(link) = current() else { return };
         let switch = number(&link);
         let folder = place("LOCKSTEP_CONFIG").join(&link);
@@ -103,6 +110,7 @@ impl Hand<'_> {
         };
         std::thread::sleep(Duration::from_millis(section.delay));
         let mut status = self.status.clone();
+        status.instance = InstanceToken(std::env::var("LOCKSTEP_INSTANCE").unwrap_or_default());
         status.state = StatusState::Applied;
         status.error = None;
         status.attempted = Attempt {
@@ -119,6 +127,15 @@ impl Hand<'_> {
         match section.behave {
             Behave::Well => {}
             Behave::Silent => return,
+            Behave::SilentOnce if self.was_silent => {}
+            Behave::SilentOnce => {
+                self.was_silent = true;
+                return;
+            }
+            Behave::Stubborn => {
+                self.stubborn = true;
+                return;
+            }
             Behave::Exit => std::process::exit(3),
             Behave::Raise => told.die(),
             Behave::OldSwitch => (status.switch, status.attempted.switch) = (other(-1), other(-1)),

@@ -41,6 +41,9 @@ struct Args {
     /// How it is told
     #[arg(long, value_enum, default_value_t = Reload::Usr1)]
     reload: Reload,
+    /// The table it reads instead of its own
+    #[arg(long)]
+    section: Option<String>,
     /// Answer offers
     #[arg(long)]
     vote: bool,
@@ -65,12 +68,18 @@ struct Args {
     /// End after this many milliseconds
     #[arg(long)]
     exit_after: Option<u64>,
-    /// How many files of the state it needs before it starts at all (milliseconds)
+    /// Take this many milliseconds to start
     #[arg(long, default_value_t = 0)]
     slow_start: u64,
     /// What a child of it does instead of all that
     #[arg(long, hide = true, value_enum)]
     as_child: Option<family::Part>,
+}
+
+impl Args {
+    fn section(&self) -> &str {
+        self.section.as_deref().unwrap_or(&self.name)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args, served: &Arc<Served>, mut told: Told, ready: impl
                 match section.behave {
                     Behave::Exit => std::process::exit(3),
                     Behave::Raise => told.die(),
-                    Behave::Silent => {}
+                    Behave::Silent | Behave::SilentOnce | Behave::Stubborn => {}
                     Behave::Well
                     | Behave::OldSwitch
                     | Behave::NextSwitch
@@ -60,10 +60,11 @@ pub(crate) fn crash() -> ExitCode {
     ExitCode::from(9)
 }
 
-fn load(args: &Args) -> Result<Section, String> {
+/// What lies in the file now.
+pub(crate) fn load(args: &Args) -> Result<Section, String> {
     let file = place("LOCKSTEP_CONFIG").join("config.toml");
     let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let section = read(&text, &args.name)?;
+    let section = read(&text, args.section())?;
     match section.refusal(args.refuse_from) {
         Some(reason) => Err(reason),
         None => Ok(section),

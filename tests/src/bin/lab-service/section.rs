@@ -39,6 +39,10 @@ pub(crate) enum Behave {
     Well,
     /// Do nothing at all.
     Silent,
+    /// Do nothing the first time that this is asked.
+    SilentOnce,
+    /// Do nothing, now and ever after, until a new process takes over.
+    Stubborn,
     /// End with a status of its own.
     Exit,
     /// Die of the signal.
