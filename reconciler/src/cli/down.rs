@@ -8,6 +8,7 @@ use std::time::Duration;
 use lockstep_guard::wire::{Answer, Body, Message, Refusal, Request};
 use lockstep_guard::{Decoder, GuardError, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -36,42 +37,62 @@ impl Down {
 }
 
 async fn down(settings: &Settings) -> Result<(), Failure> {
-    // Handles first: what is asked to end must not be gone before it can be waited for.
+    // A handle first: what is asked to end must not be gone before it can be waited for.
     let reconciler = match web::connect(&settings.state).await {
-        Ok(stream) => Some(Ending::of(&stream, "the reconciler")?),
+        Ok(stream) => Ending::of(&stream, "the reconciler")?,
         Err(_) => None,
     };
-    let guard = match lockstep_guard::connect(&settings.state) {
-        Ok(stream) => Some((Ending::of(&stream, "the guard")?, stream)),
-        Err(GuardError::NotThere { .. }) => None,
+    let Some(reconciler) = reconciler else {
+        return match guard_down(settings)? {
+            true => output::line("all is down: services and guard; no reconciler ran"),
+            false => output::line("nothing is running"),
+        };
+    };
+    let services = settings
+        .services
+        .iter()
+        .map(|service| service.process.stop_within)
+        .max()
+        .unwrap_or_default();
+    let limit = services + LAST_STEPS;
+    let client = Client::of(settings);
+    let told = client.post::<()>("/api/v1/down", &());
+    let told = tokio::time::timeout(limit, told).await.unwrap_or_else(|_| {
+        Err(Failure::refused(format!(
+            "the reconciler (process {}) was asked and did not take all down within {} s: look at its log; when it is \
+             ended by a signal, `lockstep down` asks the guard itself",
+            reconciler.pid,
+            limit.as_secs()
+        )))
+    });
+    // One that ended while it was asked has done its part.
+    told.or_else(|failure| {
+        if failure.code == Failure::UNREACHABLE {
+            Ok(())
+        } else {
+            Err(failure)
+        }
+    })?;
+    reconciler.wait()?;
+    // Gone by now, unless it was out of the reconciler's reach.
+    guard_down(settings)?;
+    output::line("all is down: reconciler, services and guard")
+}
+
+/// Ends services and guard without a reconciler; says whether there was a guard.
+fn guard_down(settings: &Settings) -> Result<bool, Failure> {
+    let stream = match lockstep_guard::connect(&settings.state) {
+        Ok(stream) => stream,
+        Err(GuardError::NotThere { .. }) => return Ok(false),
         Err(error) => return Err(Failure::refused(error)),
     };
-    match (reconciler, guard) {
-        (None, None) => output::line("nothing is running"),
-        (None, Some((ending, stream))) => {
-            output::note("no reconciler runs: the guard is told");
-            shut_down(stream)?;
-            ending.wait()?;
-            output::line("all is down: services and guard")
-        }
-        (Some(reconciler), guard) => {
-            let told: Result<(), Failure> = Client::of(settings).post("/api/v1/down", &()).await;
-            // One that ended while it was asked has done what was wanted, unless the guard is still there.
-            told.or_else(|failure| {
-                if failure.code == Failure::UNREACHABLE {
-                    Ok(())
-                } else {
-                    Err(failure)
-                }
-            })?;
-            reconciler.wait()?;
-            if let Some((ending, stream)) = guard {
-                drop(stream);
-                ending.wait()?;
-            }
-            output::line("all is down: reconciler, services and guard")
-        }
-    }
+    let Some(ending) = Ending::of(&stream, "the guard")? else {
+        return Ok(false);
+    };
+    // One that is ending already does not answer any more: then its end is what counts.
+    shut_down(stream).or_else(|failure| ending.wait().map_err(|_| failure))?;
+    ending.wait()?;
+    Ok(true)
 }
 
 /// A program that is about to end, and can be waited for although it is no child of ours.
@@ -82,16 +103,16 @@ struct Ending {
 }
 
 impl Ending {
-    /// The program on the other side of a connection.
-    fn of(stream: impl AsFd, name: &'static str) -> Result<Self, Failure> {
+    /// The program on the other side of a connection; nothing if it is gone already.
+    fn of(stream: impl AsFd, name: &'static str) -> Result<Option<Self>, Failure> {
         let failed = |error| Failure::refused(format!("{name} cannot be watched: {error}"));
         let peer = socket_peercred(stream).map_err(failed)?.pid;
-        let handle = pidfd_open(peer, PidfdFlags::empty()).map_err(failed)?;
-        Ok(Self {
-            handle,
-            pid: Pid::as_raw(Some(peer)),
-            name,
-        })
+        let handle = match pidfd_open(peer, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return Ok(None),
+            handle => handle.map_err(failed)?,
+        };
+        let pid = Pid::as_raw(Some(peer));
+        Ok(Some(Self { handle, pid, name }))
     }
 
     /// Blocks until it is gone.

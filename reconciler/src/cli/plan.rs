@@ -38,7 +38,7 @@ impl Plan {
         let settings = file.find()?;
         let unreachable = match &settings {
             None => None,
-            Some(settings) => match self.from_reconciler(settings) {
+            Some(settings) => match self.ask_reconciler(settings) {
                 Err(failure) if failure.code == Failure::UNREACHABLE => Some(failure),
                 done => return done,
             },
@@ -46,7 +46,7 @@ impl Plan {
         let root = Checkout::root_of(Path::new("."))?;
         let clone = root.join(".git").exists() && (settings.is_none() || root.join(POLICY_PATH).is_file());
         match (clone, unreachable) {
-            (true, _) => self.from_clone(&root, settings.as_ref()),
+            (true, _) => self.look_at_clone(&root, settings.as_ref()),
             (false, Some(failure)) => Err(failure),
             (false, None) => Err(Failure::unreachable(
                 "there is neither a reconciler to ask (no settings: name them by --settings FILE) nor a clone of a \
@@ -55,7 +55,7 @@ impl Plan {
         }
     }
 
-    fn from_reconciler(&self, settings: &Settings) -> Result<(), Failure> {
+    fn ask_reconciler(&self, settings: &Settings) -> Result<(), Failure> {
         let query = PlanQuery {
             rev: self.revision.clone(),
             text: !self.json,
@@ -77,7 +77,7 @@ impl Plan {
         Ok(())
     }
 
-    fn from_clone(&self, root: &Path, settings: Option<&Settings>) -> Result<(), Failure> {
+    fn look_at_clone(&self, root: &Path, settings: Option<&Settings>) -> Result<(), Failure> {
         let published = settings
             .map(|settings| settings.source.spec.path.as_str())
             .unwrap_or_default();

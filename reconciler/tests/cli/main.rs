@@ -1,6 +1,8 @@
 //! What the commands print that need no reconciler: each case is compared with a file that holds the command,
 //! both outputs and the exit code as a person would see them. `UPDATE=1` writes the files anew; then look at them.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
+
 mod harness;
 
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};

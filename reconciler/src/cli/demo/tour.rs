@@ -296,7 +296,7 @@ fn processes(before: &Running, after: &Running) -> Row {
         let pid = |running: &Running| running.get(*service).map(|facts| (facts.0, facts.1));
         pid(before).is_some_and(|(pid, _)| pid.is_some()) && pid(before) == pid(after)
     };
-    let all = BOTH.iter().all(|service| same(&service));
+    let all = BOTH.iter().all(same);
     Row {
         step: "Processes".to_owned(),
         expected: "no pid changed, no restart".to_owned(),
