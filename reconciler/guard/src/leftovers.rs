@@ -3,8 +3,12 @@
 use crate::processes::stat::{Stat, State};
 use crate::processes::table::{Carrier, Processes};
 use crate::processes::tree::{Root, attribute};
+use crate::wire::Process;
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use std::io;
+
+/// The pid, and the session, of no process.
+const NOBODY: u32 = u32::MAX;
 
 /// Rounds after which a tree that makes new processes faster than they are killed is left alone. Each
 /// also finds those that were killed and are not dead yet.
@@ -28,22 +32,43 @@ pub(crate) fn thaw(processes: &mut Processes, roots: &[Root]) -> io::Result<usiz
     Ok(continued)
 }
 
-/// Kills what is left of a service whose main process has ended: it would hold ports that the successor
+/// Kills what is left of a service whose main process has just ended: it would hold ports that the successor
 /// needs, and no pause of the successor would stop it. True when there was somebody.
-pub(crate) fn kill(processes: &mut Processes, root: &Root) -> io::Result<bool> {
+pub(crate) fn kill(processes: &mut Processes, main: &Process) -> io::Result<bool> {
+    // One that forks and ends could run ahead of us for ever, but not of a signal to its whole group. The
+    // kernel gives the group's number to nobody else as long as somebody is in it; should nobody be, then
+    // the number would have to be given out again in the moment since the main process's end.
+    let other = |stat: Stat| stat.start_ticks != main.start_ticks && !stat.is_dead();
+    let taken = processes.stat(main.pid)?.is_some_and(other);
+    if let Some(group) = i32::try_from(main.pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .filter(|_| !taken)
+    {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
     let me = std::process::id();
+    let root = Root {
+        pid: main.pid,
+        token: main.instance.clone(),
+    };
+    kill_all(processes, &root, |stat| stat.parent == 1 || stat.parent == me)
+}
+
+/// The same for one that ended some unknown time ago: its session's number may be somebody else's by now, so
+/// that only its token tells.
+pub(crate) fn kill_late(processes: &mut Processes, main: &Process) -> io::Result<bool> {
+    let root = Root {
+        pid: NOBODY,
+        token: main.instance.clone(),
+    };
+    kill_all(processes, &root, |_| true)
+}
+
+fn kill_all(processes: &mut Processes, root: &Root, ask: impl Fn(&Stat) -> bool) -> io::Result<bool> {
     for round in 0..ROUNDS {
-        let left = members(processes, std::slice::from_ref(root), |stat| {
-            stat.parent == 1 || stat.parent == me
-        })?;
-        // One that forks and ends could run ahead of us for ever, but not of a signal to its whole group. As
-        // long as somebody is in the session, the kernel gives the group's number to nobody else.
-        let group = i32::try_from(root.pid).ok().and_then(Pid::from_raw);
-        if let Some(group) = group.filter(|_| left.iter().any(|stat| stat.session == root.pid)) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
         let mut sent = false;
-        for stat in left.iter().filter(|stat| stat.pid != root.pid) {
+        for stat in members(processes, std::slice::from_ref(root), &ask)? {
             if let Some(handle) = processes.open_process(stat.pid, stat.start_ticks)?.process() {
                 sent |= pidfd_send_signal(&handle, Signal::KILL).is_ok();
             }

@@ -131,6 +131,12 @@ impl Guard {
             }
         }
         self.unsaved = true;
+        // What was answered is kept; in a pause nothing is written, and it is kept once that is over.
+        if self.pause.is_none() {
+            self.save().map_err(|error| Refusal::Failed {
+                error: error.to_string(),
+            })?;
+        }
         Ok(Answer::Done)
     }
 

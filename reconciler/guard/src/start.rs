@@ -168,11 +168,7 @@ fn adopt(
                 if let Some(process) = process {
                     service.last_exit = Some(Exit::Unknown);
                     if same_boot {
-                        let root = Root {
-                            pid: process.pid,
-                            token: process.instance,
-                        };
-                        leftovers::kill(processes, &root)
+                        leftovers::kill_late(processes, &process)
                             .map_err(GuardError::system("cannot look at what a service left behind"))?;
                     }
                 }

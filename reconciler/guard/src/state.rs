@@ -3,7 +3,7 @@
 //! Everything is reached through one handle on the folder, so that no path is too long for a socket and
 //! a folder that is renamed takes its guard along.
 
-use crate::clock::timespec;
+use crate::clock::{Moment, timespec};
 use crate::error::GuardError;
 use crate::processes::table::Processes;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -20,6 +20,11 @@ use std::time::Duration;
 /// The socket's name in the state folder.
 pub(crate) const SOCKET: &str = "guard.sock";
 const LOCK: &str = "guard.lock";
+
+/// How long a lock may be kept by nobody who is known to live, and how often it is tried meanwhile: the kernel
+/// can tell of a lock that became free only to one who waits without a limit.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+const LOCK_AGAIN: Duration = Duration::from_millis(1);
 
 /// How long a dead guard's holder may take to thaw and end by itself.
 const HOLDER_ENDS: Duration = Duration::from_millis(500);
@@ -59,31 +64,40 @@ impl StateFolder {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
         let file = openat(&self.handle, LOCK, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| GuardError::state("cannot open", &path)(error.into()))?;
-        // Twice: the second time after the dead guard's holder is gone.
-        for last in [false, true] {
+        let give_up = Moment::now().plus(LOCK_PATIENCE);
+        loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Lock { file, path }),
                 Err(Errno::WOULDBLOCK) => {}
                 Err(error) => return Err(GuardError::state("cannot lock", path)(error.into())),
             }
             let owners = read_owners(&file).map_err(GuardError::state("cannot read", &path))?;
-            let guard = owners.first().copied();
-            let lives = guard.map(|(pid, ticks)| processes.lives(pid, ticks)).transpose();
-            let lives = lives.map_err(GuardError::system("cannot read /proc"))?;
-            let holder = owners.get(1).copied();
-            let (Some(false), Some((pid, start_ticks)), false) = (lives, holder, last) else {
-                break;
+            let mut lives = |place: usize| {
+                let owner = owners
+                    .get(place)
+                    .map(|(pid, ticks)| processes.lives(*pid, *ticks))
+                    .transpose();
+                owner
+                    .map(|lives| lives == Some(true))
+                    .map_err(GuardError::system("cannot read /proc"))
             };
-            end_holder(processes, pid, start_ticks)
-                .map_err(GuardError::system("cannot end the old holder"))?;
+            if lives(0)? || Moment::now() >= give_up {
+                let pid = owners.first().map(|(pid, _)| *pid);
+                return Err(GuardError::AlreadyRuns {
+                    state: self.path.clone(),
+                    pid,
+                });
+            }
+            match owners.get(1) {
+                Some((pid, start_ticks)) if lives(1)? => end_holder(processes, *pid, *start_ticks)
+                    .map_err(GuardError::system("cannot end the old holder"))?,
+                // Who has it is a child of a guard that was killed while that child was about to be executed
+                // (then its handles close), or a guard that has not said yet who it is.
+                Some(_) | None => {
+                    let _ = rustix::thread::nanosleep(&timespec(LOCK_AGAIN));
+                }
+            }
         }
-        let pid = read_owners(&file)
-            .ok()
-            .and_then(|owners| owners.first().map(|(pid, _)| *pid));
-        Err(GuardError::AlreadyRuns {
-            state: self.path.clone(),
-            pid,
-        })
     }
 }
 

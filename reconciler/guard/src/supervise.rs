@@ -5,7 +5,6 @@ use crate::exec::NOT_EXECUTED;
 use crate::guard::Guard;
 use crate::launch::{Launch, Progress};
 use crate::leftovers;
-use crate::processes::tree::Root;
 use crate::restart::is_started_again;
 use crate::service::{Alive, Phase, Waiter, whole_millis};
 use crate::signal;
@@ -333,11 +332,7 @@ impl Guard {
         } else {
             service.wanted = false;
         }
-        let root = Root {
-            pid: alive.process.pid,
-            token: alive.process.instance.clone(),
-        };
-        match leftovers::kill(&mut self.processes, &root) {
+        match leftovers::kill(&mut self.processes, &alive.process) {
             Ok(true) => self.log.line(&format!("{name} left processes behind: killed")),
             Ok(false) => {}
             Err(error) => self

@@ -54,7 +54,28 @@ fn a_helper_that_also_left_the_session_is_found_by_its_token() {
 
 #[test]
 fn a_tree_that_forks_without_a_pause_is_caught_each_time() {
-    freeze_repeatedly(&["forker"], 2, 40);
+    freeze_repeatedly(&["forker"], 1, 40);
+}
+
+#[test]
+fn a_chain_of_forks_is_stopped_or_refused_but_never_overlooked() {
+    let (place, _guard, mut agent, process) = running(&["chain"]);
+    wait_until("both beat", || place.beats("one").len() == 2);
+    let mut caught = 0;
+    for _ in 0..20 {
+        match agent.freeze(&[("one", &process)], 2000) {
+            Ok(_) => {
+                caught += 1;
+                assert_nobody_moves(&place, &["one"]);
+                agent.thaw(&[]);
+            }
+            // Each member of the chain lives for a few milliseconds: on a busy machine it may outrun us.
+            Err(Refusal::FreezeTimedOut { services, .. }) => assert_eq!(services, ["one"]),
+            Err(other) => panic!("{other:?}"),
+        }
+        wait_until_all_move(&place, &["one"]);
+    }
+    println!("caught {caught} times of 20");
 }
 
 #[test]

@@ -6,6 +6,8 @@
 mod services;
 
 use lockstep_guard::{ExitReason, GuardOptions, Mode};
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::exit;
 
@@ -21,6 +23,7 @@ fn main() {
         [lockstep_guard::GUARD, "--state", state] => guard(state, Mode::Foreground),
         [lockstep_guard::GUARD, "--state", state, "--detach"] => guard(state, Mode::Detach),
         [lockstep_guard::GUARD, "--detached", "--state", state] => guard(state, Mode::Detached),
+        ["knock", socket] => knock(socket),
         [service, folder, rest @ ..] => services::run(service, folder.as_ref(), rest),
         [] | [_] => fail(&"usage: probe guard --state FOLDER, or probe SERVICE FOLDER [ARGUMENT...]"),
     }
@@ -33,6 +36,17 @@ fn guard(state: &str, mode: Mode) -> ! {
     }) {
         Ok(ExitReason::Shutdown | ExitReason::Detached) => exit(0),
         Ok(ExitReason::Signalled) => exit(3),
+        Err(error) => fail(&error),
+    }
+}
+
+/// Succeeds when the guard lets us in by the socket's mode and then turns us away.
+fn knock(socket: &str) -> ! {
+    let mut stream = UnixStream::connect(socket).unwrap_or_else(|error| fail(&error));
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(0) => exit(0),
+        Ok(length) => fail(&format!("{length} bytes from the guard")),
         Err(error) => fail(&error),
     }
 }

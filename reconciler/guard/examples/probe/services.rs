@@ -55,12 +55,13 @@ pub(crate) fn run(service: &str, folder: &Path, rest: &[&str]) -> ! {
         "stray" => {
             forget(folder, true);
         }
-        // Forks without a pause, short-lived children and a chain whose every member dies after its successor.
+        // Forks short-lived children without a pause.
         "forker" => {
-            fork_chain(folder);
             ready(folder);
             fork_storm(folder);
         }
+        // A chain of processes each of which ends right after it made the next.
+        "chain" => fork_chain(folder),
         // Executes commands without a pause, as shells and make do.
         "executor" => {
             ready(folder);
@@ -187,8 +188,8 @@ fn fork_chain(folder: &Path) {
         if libc::fork() != 0 {
             return;
         }
-        // An end of its own, about a minute, for when nobody manages to kill it.
-        for _ in 0..20_000 {
+        // An end of its own, for when nobody manages to kill it.
+        for _ in 0..5_000 {
             match libc::fork() {
                 0 => {
                     libc::write(steps, b".".as_ptr().cast(), 1);

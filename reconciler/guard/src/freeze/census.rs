@@ -38,8 +38,10 @@ pub(crate) struct Census {
 pub(crate) struct Sighting {
     /// Who belongs to a root and is alive, those known already included.
     pub(crate) found: Vec<(Stat, usize)>,
-    /// Whether nobody who was alive all the time, and no chain, can have been missed.
-    pub(crate) is_complete: bool,
+    /// Who was seen of whom it is not known yet whether they belong here.
+    pub(crate) doubtful: Vec<u32>,
+    /// Whether every number was tried that was given out until the end of the look.
+    pub(crate) all_tried: bool,
 }
 
 impl Census {
@@ -96,32 +98,38 @@ impl Census {
         self.pids = pids;
         alive.sort_unstable_by_key(|stat| (stat.pid, stat.start_ticks));
         alive.dedup_by_key(|stat| (stat.pid, stat.start_ticks));
-        let (owners, all_clear) = self.owners(processes, known, &alive)?;
+        let (owners, mut doubtful) = self.owners(processes, known, &alive)?;
         let mut found = Vec::with_capacity(known.len() + 4);
-        let mut is_complete = all_clear && all_tried;
         for (stat, owner) in alive.iter().zip(owners) {
             match owner {
                 Some(place) => found.push((*stat, place)),
                 // Its maker came into being behind our back, so its own descent is not known.
-                None => is_complete &= self.is_somebody(stat.parent, &alive),
+                None if !self.is_somebody(stat.parent, &alive) => doubtful.push(stat.pid),
+                None => {}
             }
         }
-        Ok(Sighting { found, is_complete })
+        // After the first look they are still to be looked at.
+        self.there_first.retain(|pid| !doubtful.contains(pid));
+        Ok(Sighting {
+            found,
+            doubtful,
+            all_tried,
+        })
     }
 
-    /// Whom each belongs to, and whether that is certain.
+    /// Whom each belongs to, and of whom that is not certain.
     fn owners(
         &self,
         processes: &mut Processes,
         known: &[(Stat, usize)],
         alive: &[Stat],
-    ) -> io::Result<(Vec<Option<usize>>, bool)> {
+    ) -> io::Result<(Vec<Option<usize>>, Vec<u32>)> {
         // Orphans are handed to the guard (their nearest reaper) or to whoever reaps in its place; an
         // adopted main process has such a reaper for its parent.
         let mut reapers = vec![1, std::process::id()];
         let is_main = |stat: &&Stat| self.roots.iter().any(|root| root.pid == stat.pid);
         reapers.extend(alive.iter().filter(is_main).map(|stat| stat.parent));
-        let (mut fault, mut all_clear) = (None, true);
+        let (mut fault, mut doubtful) = (None, Vec::new());
         let owner_of = |stat: &Stat| {
             known
                 .iter()
@@ -135,14 +143,14 @@ impl Census {
             match processes.carrier_of(stat.pid, stat.start_ticks, &self.entries) {
                 Ok(Carrier::Of(place)) => return Some(place),
                 Ok(Carrier::OfNone) => {}
-                Ok(Carrier::Unclear) => all_clear = false,
+                Ok(Carrier::Unclear) => doubtful.push(stat.pid),
                 Err(error) => fault = Some(error),
             }
             None
         });
         match fault {
             Some(error) => Err(error),
-            None => Ok((owners, all_clear)),
+            None => Ok((owners, doubtful)),
         }
     }
 

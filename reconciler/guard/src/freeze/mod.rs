@@ -113,14 +113,16 @@ pub(crate) fn freeze(
         targets,
         census,
         members: Vec::new(),
+        doubtful: Vec::new(),
+        first_stop: Moment::now(),
     };
     match freezing.run(holder, limits) {
-        Ok((first_stop, deadline)) => Ok(Pause {
+        Ok(deadline) => Ok(Pause {
             targets: freezing.targets,
             members: freezing.members,
-            first_stop,
+            first_stop: freezing.first_stop,
             deadline,
-            took: Moment::now().since(first_stop),
+            took: Moment::now().since(freezing.first_stop),
         }),
         Err(failure) => {
             let refusal = freezing.refusal(failure);
@@ -136,6 +138,10 @@ struct Freezing<'a> {
     targets: Vec<Target>,
     census: Census,
     members: Vec<Member>,
+    /// Of the last search.
+    doubtful: Vec<u32>,
+    /// When the first was stopped; with nobody to be stopped, when it would have been.
+    first_stop: Moment,
 }
 
 /// What a search brought.
@@ -156,7 +162,7 @@ enum Admission {
 }
 
 impl Freezing<'_> {
-    fn run(&mut self, holder: &mut Link, limits: Limits) -> Result<(Moment, Moment), Failure> {
+    fn run(&mut self, holder: &mut Link, limits: Limits) -> Result<Moment, Failure> {
         // Before the first stop there is time: most of the reading is done here.
         self.search()?;
         for target in &self.targets {
@@ -170,9 +176,10 @@ impl Freezing<'_> {
                 }));
             }
         }
-        let first_stop = Moment::now();
-        let deadline = first_stop.plus(limits.pause);
-        let give_up = first_stop.plus(limits.within.min(limits.pause));
+        // The holder must know the deadline before the first stop; the stop itself follows its confirmation.
+        let begin = Moment::now();
+        let deadline = begin.plus(limits.pause);
+        let give_up = begin.plus(limits.within.min(limits.pause));
         loop {
             while self.stop_next(holder, deadline, give_up)? {
                 self.confirm(give_up)?;
@@ -185,7 +192,7 @@ impl Freezing<'_> {
             }
         }
         self.judge_signals()?;
-        Ok((first_stop, deadline))
+        Ok(deadline)
     }
 
     /// Looks for processes that belong to a target.
@@ -196,10 +203,10 @@ impl Freezing<'_> {
             .map(|member| (member.stat, member.target))
             .collect();
         let sighting = self.census.look(self.processes, &known)?;
-        let mut result = if sighting.is_complete {
-            Search::Complete
-        } else {
-            Search::Unclear
+        self.doubtful = sighting.doubtful;
+        let mut result = match self.doubtful.is_empty() && sighting.all_tried {
+            true => Search::Complete,
+            false => Search::Unclear,
         };
         for (stat, target) in &sighting.found {
             match (self.admit(stat, *target)?, &result) {
@@ -275,6 +282,9 @@ impl Freezing<'_> {
         }
         if Moment::now() >= give_up {
             return Err(Failure::OutOfTime);
+        }
+        if self.members.iter().all(|member| member.step == Step::Found) {
+            self.first_stop = Moment::now();
         }
         for place in &next {
             let member = &mut self.members[*place];
@@ -365,6 +375,11 @@ impl Freezing<'_> {
                     pids.into_iter().map(|pid| self.processes.describe(pid)).collect();
                 // All known ones are stopped, and it was never sure that these are all.
                 if unconfirmed.is_empty() {
+                    unconfirmed = self
+                        .doubtful
+                        .iter()
+                        .map(|pid| self.processes.describe(*pid))
+                        .collect();
                     unconfirmed.push("processes that come and go faster than they can be looked at".into());
                     services = self.targets.iter().map(|target| target.service.clone()).collect();
                 }

@@ -109,7 +109,7 @@ impl Place {
         wait_until("the guard listens", || {
             let ended = guard.child.try_wait().unwrap();
             assert!(ended.is_none(), "the guard ended: {ended:?}\n{}", self.log());
-            connect(&self.state).is_ok()
+            answers(&self.state)
         });
         guard
     }
@@ -214,22 +214,45 @@ impl Drop for Place {
         for pid in pids().into_iter().filter(|pid| command_of(*pid).contains(&state)) {
             kill(pid, "KILL");
         }
+        // Then each service's whole group: one that forks and ends runs ahead of a signal to itself. A number
+        // that somebody else has by now is not killed.
         let marker = format!("PROBE_PLACE={}", self.folder.path().display());
+        let entries = fs::read_dir(self.folder.path()).into_iter().flatten().flatten();
+        let services: Vec<String> = entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        let starts = services
+            .iter()
+            .filter(|service| self.folder.path().join(service).join("starts").exists());
+        for (pid, _) in starts.flat_map(|service| self.starts(service)) {
+            if is_gone(pid) || carries(pid, &marker) {
+                kill_group(pid);
+            }
+        }
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             let left = alive_with(&marker);
             if left.is_empty() {
                 return;
             }
-            for pid in left {
-                // The group first: one that forks and ends runs ahead of a signal to itself.
-                if let Some(group) = group(pid) {
-                    kill_group(group);
-                }
-                kill(pid, "KILL");
-            }
+            left.into_iter().for_each(|pid| kill(pid, "KILL"));
         }
     }
+}
+
+/// Whether a guard answers: a connection alone may still be one to the listener of a guard that was killed, kept
+/// by a child of it that was about to be executed.
+fn answers(state: &Path) -> bool {
+    let Ok(mut stream) = connect(state) else {
+        return false;
+    };
+    let request = encode(&Request {
+        id: 0,
+        body: Body::List,
+    })
+    .unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&request).is_ok() && matches!(stream.read(&mut [0; 64]), Ok(1..))
 }
 
 /// A guard in a process of its own, killed when dropped.
@@ -464,13 +487,14 @@ pub fn command_of(pid: u32) -> String {
 }
 
 fn alive_with(entry: &str) -> Vec<u32> {
-    let carries = |pid: &u32| {
-        let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        bytes
-            .split(|byte| *byte == 0)
-            .any(|variable| variable == entry.as_bytes())
-    };
-    pids().into_iter().filter(carries).collect()
+    pids().into_iter().filter(|pid| carries(*pid, entry)).collect()
+}
+
+fn carries(pid: u32, entry: &str) -> bool {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    bytes
+        .split(|byte| *byte == 0)
+        .any(|variable| variable == entry.as_bytes())
 }
 
 /// The letter that `/proc/PID/stat` gives, none for a process that is gone.
@@ -494,8 +518,9 @@ pub fn session(pid: u32) -> Option<u32> {
     stat_field(pid, 6)
 }
 
-fn group(pid: u32) -> Option<u32> {
-    stat_field(pid, 5)
+/// The parent of a process.
+pub fn parent(pid: u32) -> Option<u32> {
+    stat_field(pid, 4)
 }
 
 pub fn is_gone(pid: u32) -> bool {
