@@ -11,9 +11,11 @@ use rustix::io::Errno;
 
 use crate::blobs::Blobs;
 use crate::build::{BuildError, Prepared};
-use crate::error::ChangeError;
+use crate::error::{ChangeError, FileError};
 use crate::manifest::Entries;
-use crate::names::{Layout, ReleaseName, Term, current_target, switch_target};
+use crate::names::{
+    Layout, ReleaseName, Term, current_target, parse_current_target, parse_switch_target, switch_target,
+};
 use crate::volume::{Live, Volume};
 use crate::{look, ops};
 
@@ -200,6 +202,9 @@ impl Volume {
 
     /// Does everything for a switch that can fail, block or be flushed, so that its commit is one rename.
     ///
+    /// A number that was staged for the same release and never became current may be staged again: the way back of a
+    /// rollout has one number alone, however often it is tried.
+    ///
     /// # Errors
     /// See [`StageError`]. The number is used up if the last step was reached.
     pub fn stage_switch(
@@ -229,7 +234,10 @@ impl Volume {
     ) -> Result<StagedSwitch, StageError> {
         self.still_ours()?;
         let release = &prepared.name;
-        if number <= self.used_switch {
+        let taken_up = self
+            .was_only_staged(number, release)
+            .map_err(|error| self.judge(error))?;
+        if number <= self.used_switch && !taken_up {
             return Err(StageError::NumberUsed {
                 asked: number,
                 highest: self.used_switch,
@@ -264,20 +272,25 @@ impl Volume {
         }
         let (staged, numbered) = (self.staging("current"), self.staging("switch"));
         let made = ops::symlink(&current_target(number), &staged)
-            .and_then(|()| ops::symlink(&switch_target(release), &numbered))
+            .and_then(|()| match taken_up {
+                true => Ok(()),
+                false => ops::symlink(&switch_target(release), &numbered),
+            })
             .and_then(|()| ops::sync_dir(&self.at.term(self.term)))
             .and_then(|()| ops::sync_dir(self.at.root()));
         made.map_err(|error| self.judge(error))?;
         // Last, so that a number is not used up by what could still fail.
-        match ops::rename_link_new(&numbered, &self.at.switch(number)) {
-            Err(error) if error.errno == Errno::EXIST => {
-                self.used_switch = number;
-                return Err(StageError::NumberUsed {
-                    asked: number,
-                    highest: number,
-                });
+        if !taken_up {
+            match ops::rename_link_new(&numbered, &self.at.switch(number)) {
+                Err(error) if error.errno == Errno::EXIST => {
+                    self.used_switch = number;
+                    return Err(StageError::NumberUsed {
+                        asked: number,
+                        highest: number,
+                    });
+                }
+                done => done.map_err(|error| self.judge(error))?,
             }
-            done => done.map_err(|error| self.judge(error))?,
         }
         self.used_switch = number;
         self.highest_switch = self.highest_switch.max(number);
@@ -293,6 +306,18 @@ impl Volume {
             changed,
             committed: false,
         })
+    }
+
+    /// Whether a number was set aside for a switch to this very release that never happened: whoever staged it died
+    /// or could not move `current`. It is the highest, so nothing came after it, and `current` is still at a lower
+    /// one, so nobody saw it: to go on with it reuses nothing.
+    fn was_only_staged(&self, number: SwitchNumber, release: &ReleaseName) -> Result<bool, FileError> {
+        if number != self.used_switch {
+            return Ok(false);
+        }
+        let leads = look::link(&self.at.switch(number))?.and_then(|target| parse_switch_target(&target));
+        let current = look::link(&self.at.current())?.and_then(|target| parse_current_target(&target));
+        Ok(leads.as_ref() == Some(release) && current.is_some_and(|current| current < number))
     }
 
     /// Gives a staged switch up: what was staged is taken away, its number stays used up.

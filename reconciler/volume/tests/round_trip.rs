@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use common::*;
 use lockstep_core::tree::{Tree, TreePath};
 use lockstep_protocol::{FileMode, SwitchNumber};
-use lockstep_volume::{Current, JournalRecord, OutcomeKind, Spare, Volume};
+use lockstep_volume::{Current, JournalRecord, OutcomeKind, Spare, StageError, Volume};
 
 #[test]
 fn a_first_release_is_published_and_found_again_with_its_tree() {
@@ -383,4 +383,34 @@ fn an_abandoned_switch_that_somebody_makes_is_drift() {
         volume.check_links().unwrap(),
         [lockstep_volume::Drift::Current { found }]
     );
+}
+
+#[test]
+fn a_number_that_was_only_staged_is_staged_again_for_the_same_release_alone() {
+    let folder = folder();
+    let root = folder.path();
+    let mut store = Store::default();
+    let (old, new) = (store.tree(&[("a", "1")]), store.tree(&[("a", "2")]));
+    let (mut volume, _) = open(root, options());
+    let first = publish(&mut volume, &store, &old, 1);
+    let second = publish(&mut volume, &store, &new, 2);
+    // The way back is staged, and whoever staged it dies.
+    std::mem::forget(volume.stage_switch(&first, SwitchNumber(3)).unwrap());
+    drop(volume);
+
+    let (mut volume, _) = open(root, options());
+    let second = volume.prepare_kept(second.name()).unwrap().unwrap();
+    let error = volume.stage_switch(&second, SwitchNumber(3)).unwrap_err();
+    assert!(matches!(error, StageError::NumberUsed { .. }), "{error}");
+    let first = volume.prepare_kept(first.name()).unwrap().unwrap();
+    // Also one that was given up: the way back is tried again.
+    let staged = volume.stage_switch(&first, SwitchNumber(3)).unwrap();
+    volume.abandon(staged).unwrap();
+    let staged = volume.stage_switch(&first, SwitchNumber(3)).unwrap();
+    let switched = staged.commit().unwrap();
+    volume.after_unpause(&switched).unwrap();
+    assert_eq!(current_number(root), Some(3));
+    assert_live(root, &old, &store);
+    let error = volume.stage_switch(&first, SwitchNumber(3)).unwrap_err();
+    assert!(matches!(error, StageError::NumberUsed { .. }), "{error}");
 }
