@@ -16,6 +16,7 @@ use lockstep_volume::{JOURNAL_VERSION, OutcomeKind};
 
 use super::drive::{Candidate, micros};
 use super::request::{Committed, Undo};
+use super::take_up::Detail;
 use super::volume::Job;
 use super::{Coordinator, End, LiveRelease};
 use crate::candidate::worker::Base;
@@ -49,7 +50,12 @@ impl Coordinator {
                 term: lockstep_volume::Term(self.term),
                 kind,
                 ended: Timestamp::now(),
-                detail: serde_json::to_value(outcome).unwrap_or_default(),
+                detail: serde_json::to_value(Detail {
+                    revision: active.rollout.to.revision.clone(),
+                    digest: active.rollout.to.digest,
+                    outcome: outcome.clone(),
+                })
+                .unwrap_or_default(),
             })));
     }
 

@@ -7,8 +7,9 @@ use lockstep_core::admission::Live;
 use lockstep_core::ledger::SettledTree;
 use lockstep_core::rollout;
 use lockstep_core::service::ServiceName;
-use lockstep_protocol::{Revision, RolloutId, SwitchNumber};
-use lockstep_volume::{Current, Found, Intent, OutcomeKind, Side, Volume};
+use lockstep_protocol::{Digest, Revision, RolloutId, SwitchNumber};
+use lockstep_volume::{Current, Found, Intent, JournalRecord, OutcomeKind, Side, Volume};
+use serde::{Deserialize, Serialize};
 
 use super::LiveRelease;
 use super::start::StartError;
@@ -21,6 +22,15 @@ pub(super) struct Recovering {
     pub(super) intent: Intent,
     pub(super) current: Option<SwitchNumber>,
     pub(super) candidate: Option<Arc<Validated>>,
+}
+
+/// What an outcome in the journal says beside its kind. The revision too, because the intent of a rollout that was
+/// taken up lies in the journal of an earlier term.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Detail {
+    pub(super) revision: Revision,
+    pub(super) digest: Digest,
+    pub(super) outcome: rollout::Outcome,
 }
 
 /// A rollout that came to its end.
@@ -77,22 +87,21 @@ pub(super) fn take_up(
         .as_ref()
         .filter(|record| record.outcome().is_none())
         .and_then(|record| record.intent().cloned());
-    if let Some(record) = &journal
-        && let (Some(intent), Some(outcome)) = (record.intent(), record.outcome())
+    // Of one that another version wrote it is known that it ended, and no more.
+    if let Some(outcome) = journal.as_ref().and_then(JournalRecord::outcome)
+        && let Ok(detail) = serde_json::from_value::<Detail>(outcome.detail.clone())
     {
         if outcome.kind == OutcomeKind::Settled {
             taken.settled = Some(SettledTree {
-                revision: intent.to.revision.clone(),
-                digest: intent.to.digest,
+                revision: detail.revision.clone(),
+                digest: detail.digest,
                 at: outcome.ended,
             });
         }
-        // One of another version is known to have ended, and no more.
-        let detail = serde_json::from_value(outcome.detail.clone()).ok();
-        taken.ended = detail.map(|outcome| Ended {
-            rollout: intent.rollout.clone(),
-            revision: intent.to.revision.clone(),
-            outcome,
+        taken.ended = Some(Ended {
+            rollout: outcome.rollout.clone(),
+            revision: detail.revision,
+            outcome: detail.outcome,
         });
     }
     if let Some(intent) = open {
