@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use lockstep_protocol::Revision;
 
+use rustix::process::Signal;
+
 use crate::processes::{Process, Role};
 use crate::stillness::Stillness;
 use crate::view::Status;
@@ -13,7 +15,7 @@ use crate::wait::{PATIENCE, eventually, until};
 use crate::{Lab, Service, Sessions};
 
 /// What the settings allow by default, and what a busy machine adds before the one who looks sees the end of it.
-const STILL: Duration = Duration::from_millis(500 + 400);
+const STILL: Duration = Duration::from_millis(500 + 1000);
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,6 +108,12 @@ impl Crashes {
         &self.lab
     }
 
+    /// The processes of the services as they were at the beginning.
+    #[must_use]
+    pub fn before(&self) -> &BTreeMap<String, Process> {
+        &self.before
+    }
+
     /// The longest that anybody stood still.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
@@ -131,17 +139,33 @@ impl Crashes {
     }
 
     /// Kills somebody, and does what an operator or a supervisor would do next: starts the reconciler again.
+    ///
+    /// # Panics
+    /// When somebody of them does not live.
     pub fn strike(&self, victim: Victim) {
+        let alive = self.lab.processes();
+        for role in victim.roles() {
+            assert!(
+                alive.iter().any(|process| process.role == *role),
+                "there is no {role:?}: {alive:#?}"
+            );
+        }
+        self.strike_any(victim);
+    }
+
+    /// The same with whoever of them lives just now.
+    pub fn strike_any(&self, victim: Victim) {
         match victim {
             Victim::Reconciler | Victim::Guard | Victim::Holder | Victim::Pair => {
-                self.lab.kill_all(victim.roles());
+                self.lab.kill_any(victim.roles());
                 self.go_on(victim);
             }
             // Nobody is left who would unpause, until the next start does.
             Victim::All => self.still.except(|| {
-                self.lab.kill_all(victim.roles());
+                self.lab.kill_any(victim.roles());
                 self.go_on(victim);
                 eventually("the next start thaws", || {
+                    self.lab.revive();
                     self.lab.services().values().all(|process| !process.is_stopped())
                 });
             }),
@@ -152,7 +176,11 @@ impl Crashes {
         if victim.takes_reconciler() {
             self.lab.spawn_with_points(&[]);
         } else {
-            self.lab.wake_reconciler();
+            // One that ended by itself meanwhile is not there to be woken.
+            self.lab.revive();
+            if let Some(reconciler) = self.lab.reconciler() {
+                reconciler.signal(Signal::CONT);
+            }
         }
     }
 
@@ -198,6 +226,7 @@ impl Crashes {
     fn wait(&self, what: &str, so: impl Fn(&Status) -> bool) -> Status {
         let mut last = None;
         let seen = until(PATIENCE, || {
+            self.lab.revive();
             last = self.look();
             last.clone().filter(&so)
         });

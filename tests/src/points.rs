@@ -29,9 +29,21 @@ impl Lab {
     /// # Panics
     /// When the lab's folder is not writable.
     pub fn stop_after(&self, points: u64) {
+        self.stop_at(&points.to_string());
+    }
+
+    /// The same, counting only the points in this state of a rollout.
+    ///
+    /// # Panics
+    /// When the lab's folder is not writable.
+    pub fn stop_in(&self, state: &str, points: u64) {
+        self.stop_at(&format!("{points} {state}"));
+    }
+
+    fn stop_at(&self, text: &str) {
         let (file, aside) = (self.root().join("stop-at"), self.root().join("stop-at.new"));
         let _ = fs::remove_file(self.root().join("stop-at.reached"));
-        fs::write(&aside, points.to_string()).expect("the folder is ours");
+        fs::write(&aside, text).expect("the folder is ours");
         fs::rename(aside, file).expect("the folder is ours");
     }
 
@@ -101,41 +113,39 @@ impl Lab {
         }
     }
 
-    /// Lets a stopped reconciler go on.
-    ///
-    /// # Panics
-    /// When there is none.
-    pub fn wake_reconciler(&self) {
-        self.reconciler().expect("it lives").signal(Signal::CONT);
-    }
-
-    /// Kills whoever is named, at once, and waits until they are gone.
-    ///
-    /// # Panics
-    /// When one of them does not live.
-    pub fn kill_all(&self, roles: &[Role]) {
+    /// Kills whoever is named and lives, at once, and waits until they are gone. Gives how many there were.
+    pub fn kill_any(&self, roles: &[Role]) -> usize {
         let all: Vec<Process> = self
             .processes()
             .into_iter()
             .filter(|process| roles.contains(&process.role))
             .collect();
-        for role in roles {
-            assert!(
-                all.iter().any(|process| process.role == *role),
-                "there is no {role:?}"
-            );
-        }
         for process in &all {
             process.signal(Signal::KILL);
         }
         if roles.contains(&Role::Reconciler)
             && let Some(mut child) = self.reconciler.borrow_mut().take()
         {
+            // One that ended by itself is as dead.
+            let _ = child.kill();
             child.wait().expect("it is our child");
         }
         eventually("the killed are gone", || {
             all.iter().all(|process| !process.is_alive())
         });
+        all.len()
+    }
+
+    /// Starts the reconciler again if it ended by itself, as a supervisor does; gives whether it had.
+    pub fn revive(&self) -> bool {
+        let ended = match &mut *self.reconciler.borrow_mut() {
+            Some(child) => child.try_wait().expect("it is our child").is_some(),
+            None => true,
+        };
+        if ended {
+            self.spawn_with_points(&[]);
+        }
+        ended
     }
 }
 
