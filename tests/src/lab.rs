@@ -203,6 +203,11 @@ impl Lab {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.root.join("bin/lockstep"));
         command.args(args).arg("--settings").arg(self.settings());
+        self.prepare(command)
+    }
+
+    /// A command in the lab's folder, with an environment that does not depend on the machine's.
+    pub(crate) fn prepare(&self, mut command: Command) -> Command {
         command.current_dir(&self.root).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         for name in ["LOCKSTEP_LOG", "RUST_BACKTRACE"] {
@@ -210,20 +215,19 @@ impl Lab {
                 command.env(name, value);
             }
         }
-        self.commands
-            .borrow_mut()
-            .push(format!("lockstep {}", args.join(" ")));
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+        self.commands.borrow_mut().push(words.join(" "));
         command
     }
 
-    fn spawn_reconciler(&self, args: &[&str]) -> Child {
+    fn spawn_reconciler(&self, mut command: Command) -> Child {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.root.join("run.log"));
         let log = log.expect("the folder is ours");
         let out = log.try_clone().expect("a file can be shared");
-        self.command(args)
+        command
             .stdout(out)
             .stderr(log)
             .spawn()
@@ -244,6 +248,13 @@ impl Lab {
     /// # Panics
     /// When it ends instead.
     pub fn start_reconciler_with(&self, args: &[&str]) {
+        let mut words = vec!["run"];
+        words.extend(args);
+        self.start_reconciler_by(self.command(&words));
+    }
+
+    /// The same by a whole command.
+    pub(crate) fn start_reconciler_by(&self, command: Command) {
         let started = || {
             self.events()
                 .iter()
@@ -251,9 +262,7 @@ impl Lab {
                 .count()
         };
         let before = started();
-        let mut words = vec!["run"];
-        words.extend(args);
-        let mut child = self.spawn_reconciler(&words);
+        let mut child = self.spawn_reconciler(command);
         let up = until(PATIENCE, || {
             let ended = child.try_wait().expect("it is our child");
             assert!(ended.is_none(), "the reconciler ended: {ended:?}");
@@ -346,27 +355,7 @@ impl Lab {
     }
 
     fn run(&self, args: &[&str]) -> Ran {
-        let out = tempfile::tempfile().expect("a temporary file can be made");
-        let err = tempfile::tempfile().expect("a temporary file can be made");
-        let clone = |file: &File| file.try_clone().expect("a file can be shared");
-        let mut child = self
-            .command(args)
-            .stdout(clone(&out))
-            .stderr(clone(&err))
-            .spawn()
-            .expect("it was built");
-        let ended = until(PATIENCE + PATIENCE, || child.try_wait().expect("it is our child"));
-        if ended.is_none() {
-            child.kill().expect("it is our child");
-            child.wait().expect("it is our child");
-        }
-        let (out, err) = (read(out), read(err));
-        let status = ended.unwrap_or_else(|| panic!("`lockstep {}` did not end\n{out}{err}", args.join(" ")));
-        Ran {
-            code: status.code(),
-            out,
-            err,
-        }
+        await_end(self.command(args))
     }
 
     /// The status.
@@ -557,6 +546,30 @@ impl Lab {
     #[track_caller]
     pub fn assert_volume_whole(&self) {
         report::assert_volume_whole(&self.volume());
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn await_end(mut command: Command) -> Ran {
+    let out = tempfile::tempfile().expect("a temporary file can be made");
+    let err = tempfile::tempfile().expect("a temporary file can be made");
+    let clone = |file: &File| file.try_clone().expect("a file can be shared");
+    let mut child = command
+        .stdout(clone(&out))
+        .stderr(clone(&err))
+        .spawn()
+        .expect("it was built");
+    let ended = until(PATIENCE + PATIENCE, || child.try_wait().expect("it is our child"));
+    if ended.is_none() {
+        child.kill().expect("it is our child");
+        child.wait().expect("it is our child");
+    }
+    let (out, err) = (read(out), read(err));
+    let status = ended.unwrap_or_else(|| panic!("{command:?} did not end\n{out}{err}"));
+    Ran {
+        code: status.code(),
+        out,
+        err,
     }
 }
 

@@ -33,6 +33,7 @@
 //! | [`stillness`] | how long anybody stands still, watched all the time |
 //! | [`crashes`] | two services through commits during which somebody is killed |
 //! | [`wait`] | the one place that sleeps |
+//! | `mounted` | a volume that is a file system of its own |
 //! | `programs` | builds what is tested, once |
 //!
 //! # What it never does
@@ -50,6 +51,7 @@ mod builder;
 pub mod crashes;
 pub mod events;
 mod lab;
+mod mounted;
 pub mod points;
 pub mod processes;
 mod programs;

@@ -1,0 +1,247 @@
+//! The commands of an operator.
+
+use lockstep_tests::{Lab, Service};
+
+fn lab() -> Lab {
+    Lab::builder()
+        .service(Service::acknowledged("a"))
+        .service(Service::acknowledged("b"))
+        .start()
+}
+
+#[test]
+fn wait_returns_when_the_head_is_live_and_says_which() {
+    let lab = lab();
+    let revision = lab.set(&[("a", "value = 2")]);
+    let out = lab.lockstep(&["wait", "--timeout", "20s"]).done();
+    assert!(
+        out.contains(revision.as_str()) && out.contains("is live"),
+        "{out}"
+    );
+    assert_eq!(lab.value("a"), 2);
+    lab.lockstep(&["wait", revision.as_str(), "--timeout", "1s"])
+        .done();
+}
+
+#[test]
+fn wait_ends_at_once_with_the_reason_when_a_revision_failed_or_is_rejected() {
+    let lab = lab();
+    lab.set(&[("a", "value = 2\nrefuse = true")]);
+    let said = lab.lockstep(&["wait", "--timeout", "25s"]).failed(1);
+    assert!(
+        said.contains("is not live") && said.contains("`refuse` is set"),
+        "{said}"
+    );
+    lab.publish(&[("config/config.toml", "[a\nvalue = 2\n")]);
+    let said = lab.lockstep(&["wait", "--timeout", "25s"]).failed(1);
+    assert!(said.contains("config/config.toml"), "{said}");
+}
+
+#[test]
+fn wait_says_why_it_took_too_long() {
+    let lab = lab();
+    lab.lockstep(&["suspend", "--reason", "the exchange is open"])
+        .done();
+    lab.set(&[("a", "value = 2")]);
+    let said = lab.lockstep(&["wait", "--timeout", "1s"]).failed(1);
+    assert!(said.contains("the exchange is open"), "{said}");
+}
+
+#[test]
+fn sync_looks_now_although_the_interval_is_long() {
+    let lab = Lab::builder()
+        .service(Service::acknowledged("a"))
+        .remote(lockstep_tests::Remote::Daemon)
+        .source("interval = \"1h\"")
+        .start();
+    let revision = lab.set(&[("a", "value = 2")]);
+    let out = lab.lockstep(&["sync"]).done();
+    assert!(out.contains(revision.as_str()), "{out}");
+    lab.wait_settled(&revision);
+}
+
+#[test]
+fn a_rollback_commits_the_tree_that_was_live_before() {
+    let lab = lab();
+    let before = lab.services();
+    lab.wait_settled(&lab.set(&[("a", "value = 2")]));
+    lab.wait_settled(&lab.set(&[("a", "value = 3")]));
+    lab.lockstep(&["rollback", "-m", "three was one too many"]).done();
+    lab.lockstep(&["wait", "--timeout", "20s"]).done();
+    assert_eq!(lab.value("a"), 2);
+    let subjects = lab.origin().list_commits();
+    assert!(
+        subjects[0].contains("three was one too many") || subjects[0].to_lowercase().contains("roll"),
+        "{subjects:?}"
+    );
+    lab.origin().git(&["fetch", "-q", "origin"]);
+    let text = lab.origin().git(&["log", "-1", "--format=%B", "origin/main"]);
+    assert!(text.contains("three was one too many"), "{text}");
+    lab.assert_same_processes(&before);
+}
+
+#[test]
+fn a_rollback_of_a_head_that_is_not_live_commits_the_live_tree() {
+    let lab = lab();
+    let live = lab.status().live.expect("it is live");
+    lab.wait_rolled_back(&lab.set(&[("a", "value = 2\nrefuse = true"), ("b", "value = 2")]));
+    lab.lockstep(&["rollback"]).done();
+    lab.lockstep(&["wait", "--timeout", "20s"]).done();
+    let now = lab.status();
+    assert_eq!(now.live.map(|now| now.digest), Some(live.digest));
+    assert_eq!(now.candidate, None, "the head is live again");
+}
+
+#[test]
+fn a_rollback_to_a_revision_takes_its_tree() {
+    let lab = lab();
+    let two = lab.set(&[("a", "value = 2")]);
+    lab.wait_settled(&two);
+    for value in [3, 4] {
+        lab.wait_settled(&lab.set(&[("a", &format!("value = {value}"))]));
+    }
+    lab.lockstep(&["rollback", "--to", two.as_str()]).done();
+    lab.lockstep(&["wait", "--timeout", "20s"]).done();
+    assert_eq!(lab.value("a"), 2);
+}
+
+#[test]
+fn a_revert_undoes_one_commit_and_keeps_what_came_after() {
+    let lab = lab();
+    let first = lab.set(&[("a", "value = 2")]);
+    lab.wait_settled(&first);
+    lab.wait_settled(&lab.set(&[("b", "value = 3")]));
+    lab.lockstep(&["revert", first.as_str(), "-m", "two was wrong"])
+        .done();
+    lab.lockstep(&["wait", "--timeout", "20s"]).done();
+    assert_eq!((lab.value("a"), lab.value("b")), (1, 3));
+}
+
+#[test]
+fn a_revert_that_conflicts_says_so_and_commits_nothing() {
+    let lab = lab();
+    let first = lab.set(&[("a", "value = 2")]);
+    lab.wait_settled(&first);
+    let second = lab.set(&[("a", "value = 3")]);
+    lab.wait_settled(&second);
+    let said = lab.lockstep(&["revert", first.as_str()]).failed(1);
+    assert!(said.contains("config/config.toml"), "it names the file: {said}");
+    assert_eq!(lab.status().live.map(|live| live.revision), Some(second));
+}
+
+#[test]
+fn while_reconciling_is_suspended_candidates_are_held_and_a_way_back_is_not() {
+    let lab = lab();
+    lab.wait_settled(&lab.set(&[("a", "value = 2")]));
+    lab.lockstep(&["suspend", "--reason", "the exchange is open"])
+        .done();
+    let new = lab.set(&[("a", "value = 3")]);
+    let held = lab.wait_kind("Held", &new);
+    assert!(held.message.contains("the exchange is open"), "{held:?}");
+    let suspended = lab.status().suspended.expect("it is shown");
+    assert_eq!(suspended.reason, "the exchange is open");
+
+    let back = lab.set(&[("a", "value = 1")]);
+    lab.wait_settled(&back);
+    let new = lab.set(&[("a", "value = 4")]);
+    lab.wait_kind("Held", &new);
+    lab.lockstep(&["resume"]).done();
+    lab.wait_settled(&new);
+    assert_eq!(lab.value("a"), 4);
+}
+
+#[test]
+fn a_suspension_is_remembered_across_a_restart_and_ends_by_itself() {
+    let lab = lab();
+    lab.lockstep(&["suspend", "--reason", "a moment", "--until", "3s"])
+        .done();
+    lab.stop_reconciler();
+    lab.start_reconciler();
+    let new = lab.set(&[("a", "value = 2")]);
+    lab.wait_kind("Held", &new);
+    lab.wait_settled(&new);
+}
+
+#[test]
+fn down_ends_everything_and_run_brings_it_back() {
+    let lab = lab();
+    lab.wait_settled(&lab.set(&[("a", "value = 2")]));
+    lab.lockstep(&["down"]).done();
+    assert_eq!(lab.processes(), Vec::new(), "nobody is left");
+    lab.start_reconciler();
+    assert_eq!((lab.value("a"), lab.value("b")), (2, 1));
+    lab.kill_reconciler();
+    lab.lockstep(&["down"]).done();
+    assert_eq!(lab.processes(), Vec::new(), "also without a reconciler");
+}
+
+#[test]
+fn services_start_on_what_is_live_although_the_repository_is_away() {
+    let lab = lab();
+    lab.wait_settled(&lab.set(&[("a", "value = 2")]));
+    lab.lockstep(&["down"]).done();
+    let away = lab.root().join("away.git");
+    std::fs::rename(lab.origin().bare(), &away).expect("the lab is ours");
+    lab.start_reconciler();
+    assert_eq!((lab.value("a"), lab.value("b")), (2, 1));
+    let status = lab.wait_status("the source's error is shown", |status| {
+        status.source.error.is_some()
+    });
+    assert!(
+        status.services.iter().all(|service| service.current),
+        "{:#?}",
+        status.services
+    );
+    std::fs::rename(&away, lab.origin().bare()).expect("the lab is ours");
+    lab.wait_settled(&lab.set(&[("a", "value = 3")]));
+}
+
+#[test]
+fn commands_say_so_when_no_reconciler_runs() {
+    let lab = lab();
+    lab.kill_reconciler();
+    for command in ["status", "sync", "wait", "retry", "resume"] {
+        let said = lab.lockstep(&[command]).failed(3);
+        assert!(
+            said.contains("the reconciler cannot be reached") && said.contains("lockstep run"),
+            "{command}: {said}"
+        );
+    }
+}
+
+#[test]
+fn the_web_port_tells_health_and_metrics() {
+    let lab = Lab::builder()
+        .service(Service::acknowledged("a"))
+        .settings("[web]\nlisten = \"{address}:8080\"")
+        .start();
+    let get = |path: &str| {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect((lab.address(), 8080)).expect("the port is open");
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n"
+        )
+        .expect("it is read");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers in text");
+        text
+    };
+    assert!(get("/healthz").starts_with("HTTP/1.1 200"));
+    assert!(get("/readyz").starts_with("HTTP/1.1 200"));
+    let metrics = get("/metrics");
+    for name in [
+        "lockstep_live_info",
+        "lockstep_rollouts_total{outcome=\"Settled\"} 1",
+        "lockstep_rollout_duration_seconds",
+        "lockstep_pause_seconds",
+        "lockstep_commit_to_settled_seconds",
+        "lockstep_source_last_success_timestamp_seconds",
+        "lockstep_instances{service=\"a\",state=\"applied\"} 1",
+        "lockstep_stuck 0",
+        "lockstep_diverged 0",
+        "lockstep_held 0",
+    ] {
+        assert!(metrics.contains(name), "{name} in\n{metrics}");
+    }
+}
