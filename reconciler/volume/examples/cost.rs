@@ -1,7 +1,7 @@
 //! Prints what a change of one file costs on volumes of 10 to 50,000 files: in the foreground, between the
 //! commit and the switch, and in the background afterwards.
 //!
-//! `cargo run --release --example cost -p lockstep-volume [FOLDER]`
+//! `cargo run --release --example volume-cost -p lockstep-volume [FOLDER]`
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
