@@ -139,15 +139,15 @@ impl Validate {
             let root = Checkout::root_of(path)?;
             let checkout = Checkout::open(&root, published)?;
             let revision = checkout.working_tree()?;
-            let below = below(path, &root)?;
+            // Without a path all of the repository is meant, from whichever of its folders.
+            let (name, below) = match &self.what {
+                Some(what) => (what.clone(), below(path, &root)?),
+                None => (root.display().to_string(), None),
+            };
             return Ok(Subject {
                 checkout,
                 revision,
-                name: if what == "." {
-                    root.display().to_string()
-                } else {
-                    what.to_owned()
-                },
+                name,
                 below,
             });
         }
