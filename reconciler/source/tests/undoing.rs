@@ -32,10 +32,8 @@ fn a_rollback_puts_the_whole_earlier_tree_on_top_of_the_branch() {
         .unwrap();
     assert_eq!(made.parents, [second]);
     assert_eq!(made.subject, format!("Roll back to {}", first.short()));
-    assert_eq!(
-        origin.revision("main^{tree}"),
-        origin.revision(&format!("{first}^{{tree}}"))
-    );
+    let tree = |revision: &str| origin.run(&origin.bare(), &["rev-parse", &format!("{revision}^{{tree}}")]);
+    assert_eq!(tree("main"), tree(first.as_str()));
     assert_eq!(mirror.fetched().unwrap(), Some(made.revision.clone()));
     let message = origin.run(&origin.bare(), &["log", "-1", "--format=%B", "main"]);
     assert!(message.contains("prices looked wrong"), "{message}");

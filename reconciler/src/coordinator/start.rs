@@ -247,6 +247,8 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     };
     coordinator.store.note_numbers(term, highest_switch);
     coordinator.catch_up_ledger(taken.settled);
+    // The spare of the process before was thrown away; the first change should not wait for one.
+    coordinator.tidy();
     coordinator.tell_late(taken.ended);
     let end = coordinator.work(signals).await;
     // In this order: no more requests, then the agent's orders end, then the threads are joined.
