@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lockstep_protocol::{Digest, Revision, RolloutId, SwitchNumber};
+use lockstep_protocol::{Digest, Revision, RolloutId, StatusState, SwitchNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::admission::{CandidateState, Live, Until, Verdict};
-use crate::instances::{InstanceState, Instances, ReadsTable};
+use crate::instances::{Instance, InstanceState, Instances, ReadsTable};
 use crate::ledger::Ledger;
 use crate::rollout::{Leg, Moment, Phase, Progress, Rollout};
 use crate::service::{ServiceName, Tier, Verify};
@@ -180,8 +180,15 @@ pub fn status(facts: &StatusFacts<'_>) -> StatusView {
         && let Phase::Stuck { .. } = rollout.phase
     {
         let view = view_of_rollout(rollout);
-        let what = if view.waiting.is_empty() { view.reason.unwrap_or_default() } else { view.waiting.join("; ") };
-        alarms.push(format!("the rollout {} is stuck on its way back: {what}", rollout.id));
+        let what = if view.waiting.is_empty() {
+            view.reason.unwrap_or_default()
+        } else {
+            view.waiting.join("; ")
+        };
+        alarms.push(format!(
+            "the rollout {} is stuck on its way back: {what}",
+            rollout.id
+        ));
     }
     for view in &services {
         for instance in view
@@ -262,7 +269,12 @@ fn service(name: &ServiceName, verify: &Verify, facts: &StatusFacts<'_>) -> Serv
     let instances: Vec<_> = mine
         .values()
         .map(|instance| {
-            let state = instance.state(name, verify, facts.live, facts.reads, facts.now);
+            let state = match instance.state(name, verify, facts.live, facts.reads, facts.now) {
+                InstanceState::Diverged => {
+                    under_way(name, instance, facts).unwrap_or(InstanceState::Diverged)
+                }
+                state => state,
+            };
             let statement = instance.statement.as_ref();
             let error = statement
                 .and_then(|status| status.error.as_ref().map(ToString::to_string))
@@ -294,6 +306,28 @@ fn service(name: &ServiceName, verify: &Verify, facts: &StatusFacts<'_>) -> Serv
         current: !instances.is_empty() && instances.iter().all(|instance| instance.current),
         instances,
     }
+}
+
+/// The state of an instance that does not run what is live because a rollout is taking it elsewhere: a mix is
+/// expected until the rollout's end, and is no divergence.
+fn under_way(name: &ServiceName, instance: &Instance, facts: &StatusFacts<'_>) -> Option<InstanceState> {
+    let rollout = facts.rollout.filter(|rollout| match rollout.phase {
+        Phase::Stuck { .. } | Phase::Done(_) => false,
+        Phase::Preparing(_)
+        | Phase::Recording
+        | Phase::Pausing
+        | Phase::Publishing { .. }
+        | Phase::Unpausing { .. }
+        | Phase::Verifying { .. }
+        | Phase::Baking { .. }
+        | Phase::Closing { .. } => true,
+    })?;
+    rollout.members.keys().find(|id| id.service == *name)?;
+    let status = instance.statement.as_ref()?;
+    Some(match status.state {
+        StatusState::Applied => InstanceState::Applied,
+        StatusState::Rejected => InstanceState::Rejected,
+    })
 }
 
 /// The state of a rollout, in the words of the design.

@@ -33,7 +33,12 @@ impl TreePath {
     /// # Errors
     /// When it is empty, absolute, has an empty, `.` or `..` part, or a NUL.
     pub fn new(path: &str) -> Result<Self, InvalidPath> {
-        let refuse = |why| Err(InvalidPath { path: path.to_owned(), why });
+        let refuse = |why| {
+            Err(InvalidPath {
+                path: path.to_owned(),
+                why,
+            })
+        };
         if path.is_empty() {
             return refuse("it is empty");
         }
@@ -187,7 +192,10 @@ impl Tree {
             .diff(&self.files)
             .filter_map(|item| match item {
                 DiffItem::Add(path, file) => Some(TreeChange::Added(path.clone(), *file)),
-                DiffItem::Update { old: (_, old), new: (path, new) } => {
+                DiffItem::Update {
+                    old: (_, old),
+                    new: (path, new),
+                } => {
                     let same = old.mode == new.mode && old.sha256 == new.sha256;
                     (!same).then(|| TreeChange::Modified(path.clone(), *new))
                 }

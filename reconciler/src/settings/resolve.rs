@@ -119,12 +119,6 @@ impl Resolver {
                 "at least 100ms is expected; a local repository wakes at once anyway",
             );
         }
-        if source.branch.is_empty() {
-            self.wrong(
-                "source.branch",
-                "it is empty; write the branch's name, for example \"main\"",
-            );
-        }
         let url = if source.url.contains("://") || looks_like_scp(&source.url) {
             source.url
         } else {

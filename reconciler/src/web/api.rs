@@ -261,43 +261,48 @@ pub(super) async fn wait(
 async fn wait_until(door: &Door, revision: Option<String>) -> Result<Waited, Failed> {
     let mut changed = door.handle.changed.clone();
     let synced = door.ask(Request::Sync).await?;
-    let text = match (revision, synced) {
-        (Some(text), _) => text,
+    let text = match (&revision, &synced) {
+        (Some(text), _) => text.clone(),
         (None, Synced { head: Some(head), .. }) => head.to_string(),
         (None, Synced { error, .. }) => {
-            return Err(refused(
-                error.unwrap_or_else(|| "there is no revision to wait for".to_owned()),
-            ));
+            let nothing = || "there is no revision to wait for".to_owned();
+            return Err(refused(error.clone().unwrap_or_else(nothing)));
         }
     };
     loop {
         // Registered before the look, so that no change falls between.
         changed.mark_unchanged();
-        if let Ok(Reached { revision, settled }) =
-            door.ask(|answer| Request::Reached(text.clone(), answer)).await?
-        {
-            if settled {
-                return Ok(Waited {
-                    settled: true,
-                    revision: Some(revision),
-                    reason: None,
-                });
+        match door.ask(|answer| Request::Reached(text.clone(), answer)).await? {
+            Ok(Reached {
+                revision: meant,
+                settled,
+            }) => {
+                let status = door.status().await?;
+                let candidate = status.candidate.filter(|candidate| candidate.revision == meant);
+                let state = candidate.as_ref().map(|candidate| candidate.state);
+                // The head of a rewound branch is held although a descendant of it settled once: who waits for
+                // the head waits for what it says now.
+                if settled && (revision.is_some() || state.is_none()) {
+                    return Ok(Waited {
+                        settled: true,
+                        revision: Some(meant),
+                        reason: None,
+                    });
+                }
+                if let Some(CandidateState::Rejected | CandidateState::Quarantined) = state {
+                    let reason = candidate.and_then(|candidate| candidate.reason);
+                    return Ok(Waited {
+                        settled: false,
+                        revision: Some(meant),
+                        reason,
+                    });
+                }
             }
-            let status = door.status().await?;
-            if let Some(candidate) = status
-                .candidate
-                .filter(|candidate| candidate.revision == revision)
-                && matches!(
-                    candidate.state,
-                    CandidateState::Rejected | CandidateState::Quarantined
-                )
-            {
-                return Ok(Waited {
-                    settled: false,
-                    revision: Some(revision),
-                    reason: candidate.reason,
-                });
+            // A whole id may still arrive; anything else names nothing in what was just fetched.
+            Err(error) if synced.error.is_none() && Revision::new(&text).is_err() => {
+                return Err(refused(error));
             }
+            Err(_) => {}
         }
         tokio::select! {
             changed = changed.changed() => changed.map_err(|_| ending())?,
