@@ -2,8 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
@@ -19,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::events::{Event, Follower};
 use crate::processes::{self, Process, Role};
+use crate::ran::{Ran, await_end};
 use crate::view::Status;
 use crate::wait::{PATIENCE, eventually, until};
 use crate::{Builder, report};
@@ -37,45 +37,6 @@ pub struct Lab {
     pub(crate) origin: Origin,
     pub(crate) root: PathBuf,
     pub(crate) folder: Option<TempDir>,
-}
-
-/// How a command ended.
-#[derive(Debug, Clone)]
-pub struct Ran {
-    /// Its exit code; none when a signal ended it.
-    pub code: Option<i32>,
-    /// What it printed.
-    pub out: String,
-    /// What it said on the error output.
-    pub err: String,
-}
-
-impl Ran {
-    /// What it printed, if it was done.
-    ///
-    /// # Panics
-    /// When it was not.
-    #[track_caller]
-    pub fn done(self) -> String {
-        assert_eq!(self.code, Some(0), "it failed:\n{}{}", self.out, self.err);
-        self.out
-    }
-
-    /// What it said, if it failed with this exit code.
-    ///
-    /// # Panics
-    /// When it did not.
-    #[track_caller]
-    pub fn failed(self, code: i32) -> String {
-        assert_eq!(
-            self.code,
-            Some(code),
-            "it ended otherwise:\n{}{}",
-            self.out,
-            self.err
-        );
-        format!("{}{}", self.out, self.err)
-    }
 }
 
 /// What a test service says of itself when it is asked: the truth of its memory.
@@ -134,68 +95,6 @@ impl Lab {
     #[must_use]
     pub fn instance_folder(&self, service: &str) -> PathBuf {
         report::run_folder(&self.state()).join(service)
-    }
-
-    // ---- the repository
-
-    /// The repository and its clone.
-    #[must_use]
-    pub fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    /// Writes files (paths from the repository's root) and commits them.
-    pub fn commit(&self, files: &[(&str, &str)]) -> Revision {
-        for (path, contents) in files {
-            self.origin.write_file(path, contents);
-        }
-        let names: Vec<_> = files.iter().map(|(path, _)| *path).collect();
-        self.origin.commit(&format!("Change {}", names.join(", ")))
-    }
-
-    /// Pushes what was committed.
-    pub fn push(&self) {
-        self.origin.push();
-    }
-
-    /// Pushes also what rewinds the branch.
-    pub fn force_push(&self) {
-        self.origin.force_push();
-    }
-
-    /// Writes files, commits and pushes.
-    pub fn publish(&self, files: &[(&str, &str)]) -> Revision {
-        let revision = self.commit(files);
-        self.push();
-        revision
-    }
-
-    /// Changes the tables of these services in `config.toml`, commits and pushes.
-    pub fn set(&self, sections: &[(&str, &str)]) -> Revision {
-        for (service, lines) in sections {
-            self.sections
-                .borrow_mut()
-                .insert((*service).to_owned(), (*lines).to_owned());
-        }
-        self.write_sections();
-        let what: Vec<_> = sections
-            .iter()
-            .map(|(service, lines)| format!("{service}: {lines}"))
-            .collect();
-        self.origin.publish(&what.join("; ").replace('\n', ", "))
-    }
-
-    pub(crate) fn write_sections(&self) {
-        let mut text = String::new();
-        for (service, lines) in self.sections.borrow().iter() {
-            writeln!(text, "[{service}]\n{lines}\n").expect("a text takes every line");
-        }
-        let path = if self.path.is_empty() {
-            "config.toml".to_owned()
-        } else {
-            format!("{}/config.toml", self.path)
-        };
-        self.origin.write_file(&path, text);
     }
 
     // ---- the reconciler
@@ -547,40 +446,6 @@ impl Lab {
     pub fn assert_volume_whole(&self) {
         report::assert_volume_whole(&self.volume());
     }
-}
-
-/// Runs a command to its end.
-pub(crate) fn await_end(mut command: Command) -> Ran {
-    let out = tempfile::tempfile().expect("a temporary file can be made");
-    let err = tempfile::tempfile().expect("a temporary file can be made");
-    let clone = |file: &File| file.try_clone().expect("a file can be shared");
-    let mut child = command
-        .stdout(clone(&out))
-        .stderr(clone(&err))
-        .spawn()
-        .expect("it was built");
-    let ended = until(PATIENCE + PATIENCE, || child.try_wait().expect("it is our child"));
-    if ended.is_none() {
-        child.kill().expect("it is our child");
-        child.wait().expect("it is our child");
-    }
-    let (out, err) = (read(out), read(err));
-    let status = ended.unwrap_or_else(|| panic!("{command:?} did not end\n{out}{err}"));
-    Ran {
-        code: status.code(),
-        out,
-        err,
-    }
-}
-
-fn read(mut file: File) -> String {
-    use std::io::{Read as _, Seek as _, SeekFrom};
-    let mut text = Vec::new();
-    let read = file
-        .seek(SeekFrom::Start(0))
-        .and_then(|_| file.read_to_end(&mut text));
-    read.expect("a temporary file can be read");
-    String::from_utf8_lossy(&text).into_owned()
 }
 
 impl Drop for Lab {

@@ -21,7 +21,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `lab` | [`Lab`]: the verbs |
+//! | `lab`, `repository` | [`Lab`]: the verbs |
 //! | `builder` | [`Builder`]: what a lab is to be |
 //! | `service` | [`Service`]: a `[[service]]` of the settings, by default run by `lab-service` |
 //! | `bin/lab-service` | the test service: all tiers, and every way to misbehave, chosen by arguments or by its config |
@@ -55,7 +55,9 @@ mod mounted;
 pub mod points;
 pub mod processes;
 mod programs;
+mod ran;
 mod report;
+mod repository;
 mod service;
 mod sessions;
 pub mod stillness;
@@ -64,7 +66,8 @@ pub mod view;
 pub mod wait;
 
 pub use builder::{Builder, Remote};
-pub use lab::{Answer, Lab, Ran};
+pub use lab::{Answer, Lab};
+pub use ran::Ran;
 pub use service::Service;
 pub use sessions::Sessions;
 pub use trading::{Counts, Trading};

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::lab::{Lab, Ran, await_end};
+use crate::lab::Lab;
+use crate::ran::{Ran, await_end};
 
 impl Lab {
     /// Runs a reconciler that is to end by itself, its volume being a `tmpfs` with these options. None where this

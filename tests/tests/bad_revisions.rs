@@ -83,7 +83,7 @@ fn broken_toml_wrong_types_and_unknown_keys_are_named_with_their_place() {
     rejected(
         &lab,
         document("[a]\nvalue = \"one\"\n[b]\nvalue = 1\n"),
-        &["config/config.toml:2:9", "integer"],
+        &["config/config.toml:2:9", "whole number"],
     );
     rejected(
         &lab,
@@ -131,7 +131,11 @@ fn a_file_of_fifty_megabytes_is_refused() {
     let lab = lab();
     let good = lab.origin().revision("HEAD");
     let publish = |lab: &Lab| lab.origin().publish_file("config/big.bin", vec![b'x'; 50 << 20]);
-    rejected(&lab, publish, &["config/big.bin", "50", "10"]);
+    rejected(
+        &lab,
+        publish,
+        &["config/big.bin", "52428800 bytes", "10485760 are allowed"],
+    );
     and_the_next_is_taken(&lab, &good);
 }
 
@@ -173,39 +177,58 @@ fn names_that_differ_in_case_only_are_refused() {
     and_the_next_is_taken(&lab, &good);
 }
 
+/// Publishes a file of this name in the published folder itself, or in a folder of it: as only bytes can say it.
+fn publish_name(lab: &Lab, in_a_folder: bool, name: &[u8]) -> Revision {
+    let origin = lab.origin();
+    let (blob, document) = (
+        origin.blob(b"x = 1\n"),
+        origin.git(&["rev-parse", "HEAD:config/config.toml"]),
+    );
+    let bad = Entry {
+        mode: "100644",
+        name,
+        id: &blob,
+    };
+    let below = origin.raw_tree(std::slice::from_ref(&bad));
+    let bad = if in_a_folder {
+        Entry {
+            mode: "40000",
+            name: b"below",
+            id: &below,
+        }
+    } else {
+        bad
+    };
+    let mut entries = [
+        Entry {
+            mode: "100644",
+            name: b"config.toml",
+            id: &document,
+        },
+        bad,
+    ];
+    entries.sort_by_key(|entry| entry.name);
+    let config = origin.raw_tree(&entries);
+    let root = origin.raw_tree(&[Entry {
+        mode: "40000",
+        name: b"config",
+        id: &config,
+    }]);
+    origin.publish_tree(&root, "A name")
+}
+
 #[test]
 fn names_that_lead_out_of_the_volume_or_into_lockstep_are_refused() {
     let lab = lab();
     let good = lab.origin().revision("HEAD");
-    let under = |lab: &Lab, name: &[u8]| {
-        let blob = lab.origin().blob(b"x = 1\n");
-        let config = lab.origin().git(&["rev-parse", "HEAD:config"]);
-        let documents = lab.origin().git(&["rev-parse", "HEAD:config/config.toml"]);
-        assert!(!config.is_empty());
-        let mut entries = [
-            Entry {
-                mode: "100644",
-                name: b"config.toml",
-                id: &documents,
-            },
-            Entry {
-                mode: "100644",
-                name,
-                id: &blob,
-            },
-        ];
-        entries.sort_by_key(|entry| entry.name);
-        let config = lab.origin().raw_tree(&entries);
-        let tree = lab.origin().raw_tree(&[Entry {
-            mode: "40000",
-            name: b"config",
-            id: &config,
-        }]);
-        lab.origin().publish_tree(&tree, "A name")
-    };
-    for name in [&b".."[..], b"current", b"lost+found", b"\xff.toml"] {
-        let shown = String::from_utf8_lossy(name).trim_matches('\u{fffd}').to_owned();
-        rejected(&lab, |lab| under(lab, name), &[&shown]);
+    for (folder, name, words) in [
+        (false, &b"current"[..], "current"),
+        (false, b"lost+found", "lost+found"),
+        (false, b"\xff.toml", "UTF-8"),
+        (true, b"..", "below"),
+        (true, b"a/b", "below"),
+    ] {
+        rejected(&lab, |lab| publish_name(lab, folder, name), &[words]);
     }
     and_the_next_is_taken(&lab, &good);
 }

@@ -1,5 +1,6 @@
 //! The commands of an operator.
 
+use lockstep_tests::wait::eventually;
 use lockstep_tests::{Lab, Service};
 
 fn lab() -> Lab {
@@ -167,12 +168,14 @@ fn down_ends_everything_and_run_brings_it_back() {
     let lab = lab();
     lab.wait_settled(&lab.set(&[("a", "value = 2")]));
     lab.lockstep(&["down"]).done();
-    assert_eq!(lab.processes(), Vec::new(), "nobody is left");
+    eventually("nobody is left", || lab.processes().is_empty());
     lab.start_reconciler();
     assert_eq!((lab.value("a"), lab.value("b")), (2, 1));
     lab.kill_reconciler();
     lab.lockstep(&["down"]).done();
-    assert_eq!(lab.processes(), Vec::new(), "also without a reconciler");
+    eventually("nobody is left either without a reconciler", || {
+        lab.processes().is_empty()
+    });
 }
 
 #[test]

@@ -218,7 +218,7 @@ fn an_answer_that_comes_after_the_others_were_restored_does_not_count() {
     let lab = with(Service::by_hand("bad").within("1s"));
     let before = lab.services();
     let revision = lab.set(&[("bad", "value = 2\ndelay = 3500"), ("good", "value = 2")]);
-    let restoring = lab.wait_kind("Restoring", &lab.origin().revision("HEAD~1"));
+    let restoring = lab.wait_event("Restoring", |event| event.kind == "Restoring");
     lab.wait_event_after(restoring.seq, "the other is restored", |event| {
         event.is_of("Reached", "good")
     });
