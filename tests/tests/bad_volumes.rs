@@ -153,6 +153,34 @@ fn what_somebody_changes_on_the_volume_is_noticed_and_healed() {
 }
 
 #[test]
+fn a_tampered_file_is_found_at_the_start_and_everybody_who_reads_it_is_told() {
+    let lab = lab()
+        .service(Service::acknowledged("b").reads(&["other.toml"]))
+        .file("config/other.toml", "")
+        .start();
+    let before = lab.services();
+    lab.kill_reconciler();
+    let file = lab.volume().join("current/config.toml");
+    let right = fs::read_to_string(&file).expect("it is there");
+    let open = |mode| fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode));
+    open(0o644).expect("the lab is ours");
+    fs::write(&file, right.replace("value = 1", "value = 666")).expect("the lab is ours");
+    open(0o444).expect("the lab is ours");
+    let changed = lab.now();
+    lab.start_reconciler();
+    let drift = lab.wait_event_after(changed, "it is noticed", |event| event.kind == "Drift");
+    assert!(drift.message.contains("config.toml is modified"), "{drift:?}");
+    lab.wait_event_after(changed, "it is healed", |event| event.kind == "Settled");
+    assert_eq!(fs::read_to_string(&file).expect("it is there"), right);
+    assert_eq!(
+        (lab.value("a"), lab.ask("a").rings, lab.ask("b").rings),
+        (1, 1, 0)
+    );
+    lab.assert_volume_whole();
+    lab.assert_same_processes(&before);
+}
+
+#[test]
 fn a_removed_link_is_put_back() {
     let lab = lab().start();
     let link = lab.volume().join("config.toml");

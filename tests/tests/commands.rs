@@ -248,3 +248,50 @@ fn the_web_port_tells_health_and_metrics() {
         assert!(metrics.contains(name), "{name} in\n{metrics}");
     }
 }
+
+#[test]
+fn a_plan_names_keys_services_and_effects() {
+    let lab = lab();
+    lab.lockstep(&["suspend", "--reason", "to look at the plan"])
+        .done();
+    let revision = lab.set(&[("a", "value = 2")]);
+    lab.wait_kind("Held", &revision);
+    let text = lab.lockstep(&["plan"]).done();
+    for word in ["a.value", "1", "2", "reload"] {
+        assert!(text.contains(word), "{word} in\n{text}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&lab.lockstep(&["plan", "--json"]).done()).expect("it is JSON");
+    let services = &json["plan"]["services"];
+    assert_eq!(services.as_array().map(Vec::len), Some(2), "{json:#}");
+}
+
+#[test]
+fn events_are_lines_that_a_script_can_read_and_a_person_too() {
+    let lab = lab();
+    let revision = lab.set(&[("a", "value = 2")]);
+    lab.wait_settled(&revision);
+    let printed = lab.lockstep(&["events", "--json"]).done();
+    let events: Vec<lockstep_tests::events::Event> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is an event"))
+        .collect();
+    assert_eq!(events, lab.events());
+    assert!(
+        events.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq),
+        "numbered without a gap"
+    );
+    let settled = events
+        .iter()
+        .find(|event| event.is("Settled", &revision))
+        .expect("it settled");
+    assert!(
+        settled.pause_us.is_some() && settled.total_us.is_some(),
+        "{settled:?}"
+    );
+    let text = lab.lockstep(&["events"]).done();
+    assert!(
+        text.contains("Settled") && text.contains(revision.short().get(..7).expect("it has twelve")),
+        "{text}"
+    );
+}

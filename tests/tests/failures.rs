@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use lockstep_protocol::Revision;
 use lockstep_tests::events::Event;
-use lockstep_tests::processes::Process;
+use lockstep_tests::processes::{Process, Role};
+use lockstep_tests::wait::eventually;
 use lockstep_tests::{Lab, Service};
 use rustix::process::Signal;
 
@@ -81,6 +82,59 @@ fn a_refusal_after_a_favourable_vote_sends_everybody_back() {
     let lab = with(Service::voting("bad"));
     let before = lab.services();
     goes_back(&lab, "value = 2\nrefuse_late = true", "`refuse_late` is set");
+    unchanged(&lab, &before);
+}
+
+#[test]
+fn a_check_that_refuses_rejects_and_touches_nobody() {
+    let check = ["/bin/sh", "-c", "! grep -n forbidden {candidate}/config.toml"];
+    let lab = with(Service::acknowledged("bad").check(&check));
+    let (live, good) = (lab.status().live, lab.ask("good"));
+    let revision = lab.set(&[("bad", "value = 2 # forbidden"), ("good", "value = 2")]);
+    let rejected = lab.wait_kind("Rejected", &revision);
+    assert!(
+        rejected.message.contains("bad: its check refused the candidate"),
+        "{rejected:?}"
+    );
+    assert!(
+        rejected.message.contains("value = 2 # forbidden"),
+        "what it printed: {rejected:?}"
+    );
+    assert_eq!((lab.status().live, lab.ask("good")), (live, good));
+    lab.wait_settled(&lab.set(&[("bad", "value = 2")]));
+}
+
+#[test]
+fn a_check_that_does_not_end_aborts_and_leaves_nobody_behind() {
+    let forever = "{bin}/lab-service check --as-child live & wait # {candidate}";
+    let bad = Service::acknowledged("bad")
+        .within("1s")
+        .check(&["/bin/sh", "-c", forever]);
+    let lab = Lab::builder().service(bad).unstarted().start();
+    lab.start_reconciler();
+    let aborted = lab.wait_event("Aborted", |event| event.kind == "Aborted");
+    assert!(
+        aborted.message.contains("bad: its check could not be run"),
+        "{aborted:?}"
+    );
+    assert!(aborted.message.contains("no end within 1s"), "{aborted:?}");
+    lab.kill_reconciler();
+    eventually("nobody is left", || {
+        lab.processes()
+            .iter()
+            .all(|process| matches!(process.role, Role::Guard | Role::Holder))
+    });
+}
+
+#[test]
+fn a_probe_that_fails_while_baking_sends_everybody_back() {
+    let lab = Lab::builder()
+        .service(Service::probed("bad"))
+        .service(Service::acknowledged("good"))
+        .settings("[rollout]\nbake = \"2s\"")
+        .start();
+    let before = lab.services();
+    goes_back(&lab, "value = 2\nsicken = 500", "its probe failed while baking");
     unchanged(&lab, &before);
 }
 

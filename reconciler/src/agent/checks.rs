@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use lockstep_core::rollout::CheckVerdict;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
@@ -20,16 +21,25 @@ pub(super) async fn run(command: &[String], within: Duration) -> CheckVerdict {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // A group of its own: what it started ends with it when its time is up.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(error) => return CheckVerdict::Unknown(format!("{program}: {error}")),
     };
+    let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let whole = async { tokio::join!(child.wait(), shown(stdout), shown(stderr)) };
     match tokio::time::timeout(within, whole).await {
-        Err(_) => CheckVerdict::Unknown(format!("{program}: no end within {within:?}")),
+        Err(_) => {
+            if let Some(group) = group {
+                // One that ended meanwhile is as good.
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            CheckVerdict::Unknown(format!("{program}: no end within {within:?}"))
+        }
         Ok((Err(error), _, _)) => CheckVerdict::Unknown(format!("{program}: {error}")),
         Ok((Ok(status), _, _)) if status.success() => CheckVerdict::Passed,
         Ok((Ok(status), out, err)) => {

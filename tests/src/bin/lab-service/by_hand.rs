@@ -19,7 +19,7 @@ use crate::{Args, place, plain};
 
 struct Hand<'a> {
     args: &'a Args,
-    served: &'a Served,
+    served: &'a Arc<Served>,
     status_file: PathBuf,
     status: Status,
     offer: Option<Offer>,

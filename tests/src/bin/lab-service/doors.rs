@@ -24,10 +24,20 @@ pub(crate) struct Served {
 
 impl Served {
     /// Works with this from now on.
-    pub(crate) fn serve(&self, section: &Section, switch: u64) {
+    pub(crate) fn serve(self: &Arc<Self>, section: &Section, switch: u64) {
         self.value.store(section.value, Ordering::SeqCst);
         self.switch.store(switch, Ordering::SeqCst);
         self.unhealthy.store(section.unhealthy, Ordering::SeqCst);
+        if let (Some(after), value) = (section.sicken, section.value) {
+            let served = Arc::clone(self);
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(after));
+                // Unless it works with something else by now.
+                served
+                    .unhealthy
+                    .fetch_or(served.value.load(Ordering::SeqCst) == value, Ordering::SeqCst);
+            });
+        }
         println!("switch {switch}: value {}", section.value);
     }
 

@@ -23,6 +23,9 @@ pub(crate) struct Section {
     /// Fail the probe.
     #[serde(default)]
     pub(crate) unhealthy: bool,
+    /// Begin to fail the probe this long afterwards, in milliseconds.
+    #[serde(default)]
+    pub(crate) sicken: Option<u64>,
     /// Misbehave when asked to reload.
     #[serde(default)]
     pub(crate) behave: Behave,
