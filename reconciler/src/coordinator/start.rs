@@ -110,13 +110,14 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         .filter_map(|service| folders.status(&service.name).ok().flatten()?.switch)
         .max()
         .unwrap_or(SwitchNumber(0));
+    let switch_used = highest_stated.max(switch_known);
     let unfenced = Volume::open(
         &settings.volume.path,
         OpenOptions {
             keep: settings.volume.keep,
             take_over: options.take_over,
             term_at_least: Term(term_known),
-            switch_at_least: highest_stated.max(switch_known),
+            switch_at_least: switch_used,
             ..OpenOptions::default()
         },
     )?;
@@ -245,7 +246,8 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         shown: None,
         end: None,
     };
-    coordinator.store.note_numbers(term, highest_switch);
+    // Not what the journal only promised: the way back of a rollout that is taken up still needs its number.
+    coordinator.store.note_numbers(term, switch_used);
     coordinator.catch_up_ledger(taken.settled);
     // The spare of the process before was thrown away; the first change should not wait for one.
     coordinator.tidy();
