@@ -127,7 +127,8 @@ impl Crashes {
         let good = format!("value = {value}");
         let bad = match change {
             Change::Taken => good.clone(),
-            Change::Refused => format!("{good}\nrefuse_late = true"),
+            // Not at once, so that there is a Verifying before it is known.
+            Change::Refused => format!("{good}\ndelay = 30\nrefuse_late = true"),
             Change::Invalid => format!("{good}\nthis is no TOML"),
         };
         let revision = self.lab.set(&[("a", &bad), ("b", &good)]);

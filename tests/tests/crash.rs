@@ -157,7 +157,7 @@ fn reconciler_guard_and_holder_are_killed_at_once_in_every_state_of_a_change_tha
 
 /// Kills the reconciler in one state, then each of its successors one point further on its way.
 fn again_and_again(crashes: &mut Crashes, state: &str, change: Change) {
-    crashes.lab().stop_in(state, 1);
+    crashes.lab().stop_in(state, 0);
     let began = crashes.lab().now();
     let revision = crashes.publish(change);
     let over = || crashes.ended_after(began);
