@@ -131,10 +131,14 @@ impl World {
             .as_ref()
             .and_then(|process| process.statement.clone());
         if let Some(status) = statement {
-            self.see(Event::Evidence {
+            let event = Event::Evidence {
                 member: id.clone(),
                 evidence: Evidence::Stated(Box::new(status)),
-            });
+            };
+            // A level that is on its way already says nothing new.
+            if !self.from_agent.contains(&event) {
+                self.see(event);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ mod act;
 mod agent;
 mod build;
 mod check;
+mod key;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
