@@ -295,6 +295,11 @@ impl Lab {
             .map_or(0, |event| event.seq)
     }
 
+    /// Begins anew with a file of events, after it was removed.
+    pub fn forget_events(&self) {
+        *self.events.borrow_mut() = Follower::new(self.state().join("events.jsonl"));
+    }
+
     /// Waits for the first event that fits, from the beginning on.
     ///
     /// # Panics

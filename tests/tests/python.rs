@@ -4,11 +4,11 @@ use std::path::Path;
 
 use lockstep_tests::{Lab, Service};
 
-fn lab() -> Lab {
+fn lab(tier: &'static str) -> Lab {
     let example =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../services/examples/python/lockstep_service.py");
     let example = example.to_str().expect("the workspace's path is UTF-8");
-    let service = Service::program("example", &["python3", example]).tier("voting");
+    let service = Service::program("example", &["python3", example]).tier(tier);
     Lab::builder()
         .service(service)
         .file("config/config.toml", "limit = 5\n")
@@ -22,7 +22,7 @@ fn served(lab: &Lab) -> String {
 
 #[test]
 fn a_python_service_takes_a_change_refuses_one_and_goes_back() {
-    let lab = lab();
+    let lab = lab("voting");
     let before = lab.services();
     assert!(served(&lab).ends_with("limit is 5"), "{}", served(&lab));
 
@@ -46,4 +46,25 @@ fn a_python_service_takes_a_change_refuses_one_and_goes_back() {
     assert!(served(&lab).ends_with("limit is 5"), "{}", served(&lab));
     lab.assert_same_processes(&before);
     lab.assert_nobody_stopped();
+}
+
+#[test]
+fn a_python_service_that_refuses_after_the_switch_sends_itself_back() {
+    let lab = lab("acknowledged");
+    let before = lab.services();
+    let refused = lab.publish(&[("config/config.toml", "limit = \"many\"\n")]);
+    lab.wait_rolled_back(&refused);
+    let quarantined = lab.status().quarantined;
+    assert!(
+        quarantined[0]
+            .reason
+            .contains("`limit` must be a whole number above 0"),
+        "{quarantined:?}"
+    );
+    lab.origin().git(&["revert", "--no-edit", "HEAD"]);
+    lab.push();
+    lab.wait_settled(&lab.origin().revision("HEAD"));
+    lab.wait_settled(&lab.publish(&[("config/config.toml", "limit = 8\n")]));
+    assert!(served(&lab).ends_with("limit is 8"), "{}", served(&lab));
+    lab.assert_same_processes(&before);
 }
