@@ -144,13 +144,12 @@ impl Crashes {
     /// # Panics
     /// When somebody of them does not live.
     pub fn strike(&self, victim: Victim) {
-        let alive = self.lab.processes();
-        for role in victim.roles() {
-            assert!(
-                alive.iter().any(|process| process.role == *role),
-                "there is no {role:?}: {alive:#?}"
-            );
-        }
+        // The guard takes its time before it starts a holder that has just died once more.
+        eventually(&format!("all of {victim:?} live"), || {
+            let alive = self.lab.processes();
+            let lives = |role: &Role| alive.iter().any(|process| process.role == *role);
+            victim.roles().iter().all(lives)
+        });
         self.strike_any(victim);
     }
 
@@ -323,6 +322,15 @@ impl Crashes {
         let numbers: Vec<_> = self.lab.events().iter().map(|event| event.seq).collect();
         let expected: Vec<_> = (1..).take(numbers.len()).collect();
         assert_eq!(numbers, expected, "the numbers of the events");
+    }
+}
+
+impl Drop for Crashes {
+    fn drop(&mut self) {
+        // A failed test asks the reconciler for its status: one that is stopped would not answer.
+        if let Some(reconciler) = self.lab.reconciler() {
+            reconciler.signal(Signal::CONT);
+        }
     }
 }
 
