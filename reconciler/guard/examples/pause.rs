@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p lockstep-guard --example pause` (build the example `probe` first).
 //! Prints percentiles of the whole pause as the guard measures it (first stop sent to last main process seen
-//! running) and of the freeze alone, in microseconds. The services sleep and beat once a millisecond.
+//! running) and of the freeze alone, in microseconds.
 
 use lockstep_guard::wire::{Answer, Body, Definition, InstanceRef, Message, Request, RestartPolicy};
 use lockstep_guard::{Decoder, connect, encode, spawn};
@@ -13,6 +13,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 const ROUNDS: usize = 300;
+/// Services that wait most of the time, as services do.
+const BEAT_MS: &str = "50";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
@@ -110,7 +112,7 @@ fn define(folder: &Path, probe: &Path, name: &str, shape: &[&str]) -> Result<Def
         service: name.to_owned(),
         command,
         cwd: folder.to_owned(),
-        env: BTreeMap::new(),
+        env: BTreeMap::from([("PROBE_BEAT_MS".to_owned(), BEAT_MS.to_owned())]),
         user: None,
         output: folder.join(format!("{name}.out")),
         run_dir: own.join("run"),

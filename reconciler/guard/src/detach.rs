@@ -22,6 +22,7 @@ const READY: u8 = 0;
 
 /// Starts the guard and returns when it listens.
 pub(crate) fn leave_behind(state: &Path) -> Result<ExitReason, GuardError> {
+    let_go_of_inherited();
     let state = std::path::absolute(state).map_err(GuardError::state("cannot resolve", state))?;
     let folder = StateFolder::make(&state)?;
     let path = state.join(LOG);
@@ -54,6 +55,22 @@ pub(crate) fn leave_behind(state: &Path) -> Result<ExitReason, GuardError> {
             program,
             reason: error.to_string(),
         }),
+    }
+}
+
+/// Sees to it that nothing which our caller left open lives on in the guard, the holder and the services: a pipe
+/// that is held open keeps its reader waiting for as long as they live.
+fn let_go_of_inherited() {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: it changes a flag of this process's handles, and no memory. A kernel before 5.11 refuses, and then
+    // they stay open as they were.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            FIRST,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        );
     }
 }
 

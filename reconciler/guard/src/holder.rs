@@ -32,6 +32,9 @@ pub(crate) enum Order {
     Forget,
 }
 
+/// The number that no order has: said by the holder when it is ready for the first.
+pub(crate) const READY: u64 = 0;
+
 /// The length of every [`Order`].
 pub(crate) const ORDER: usize = 17;
 
@@ -65,6 +68,8 @@ impl Order {
 /// The life of the holder, from its start to the end of its guard.
 pub(crate) fn hold() -> io::Result<()> {
     let guard = stdin();
+    // It is as it will be.
+    send(&guard, &READY.to_le_bytes(), SendFlags::NOSIGNAL)?;
     let mut held = Held::default();
     loop {
         let timeout = held.until.map(|until| timespec(until.since(Moment::now())));

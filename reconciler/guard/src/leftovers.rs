@@ -1,11 +1,13 @@
 //! What a dead guard or a dead service left behind.
 
+use crate::clock::timespec;
 use crate::processes::stat::{Stat, State};
 use crate::processes::table::{Carrier, Processes};
 use crate::processes::tree::{Root, attribute};
 use crate::wire::Process;
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use std::io;
+use std::time::Duration;
 
 /// The pid, and the session, of no process.
 const NOBODY: u32 = u32::MAX;
@@ -13,6 +15,7 @@ const NOBODY: u32 = u32::MAX;
 /// Rounds after which a tree that makes new processes faster than they are killed is left alone. Each
 /// also finds those that were killed and are not dead yet.
 const ROUNDS: usize = 50;
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(1);
 
 /// Continues everybody who is stopped and belongs to one of these. The first thing that a guard does: one
 /// before it and its holder may have died in a pause. Returns how many were continued.
@@ -76,6 +79,8 @@ fn kill_all(processes: &mut Processes, root: &Root, ask: impl Fn(&Stat) -> bool)
         if !sent {
             return Ok(round > 0);
         }
+        // A killed process dies when it is next scheduled, which we, running first, could prevent.
+        let _ = rustix::thread::nanosleep(&timespec(BETWEEN_ROUNDS));
     }
     Ok(true)
 }

@@ -2,7 +2,7 @@
 //!
 //! Small and synchronous, so that it outlives what is big and changes often: besides the standard library
 //! and `rustix` it uses `serde` and `serde_json` for the documents on its socket and its record, and `libc`
-//! for what `rustix` does not offer (signal masks, signalfd, the system's accounts).
+//! for what `rustix` does not offer (signal masks, signalfd, the scheduler, the system's accounts).
 //!
 //! # Four processes, one program
 //!
@@ -61,6 +61,7 @@ mod signal;
 mod start;
 mod state;
 mod supervise;
+mod urgency;
 pub mod wire;
 
 pub use client::{connect, spawn};
@@ -122,6 +123,7 @@ pub fn holder() -> Result<(), GuardError> {
     rustix::process::setsid()
         .map_err(|error| GuardError::system("the holder has no session")(error.into()))?;
     let _ = rustix::thread::set_name(c"lockstep-holder");
+    urgency::raise();
     holder::hold().map_err(GuardError::system("the holder cannot hear its guard"))
 }
 

@@ -4,7 +4,7 @@
 //! Nobody may be stopped before that.
 
 use crate::clock::{Moment, timespec};
-use crate::holder::{HANDLES_PER_MESSAGE, Order};
+use crate::holder::{HANDLES_PER_MESSAGE, Order, READY};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -53,6 +53,11 @@ impl Link {
         })
     }
 
+    /// Waits until the holder is ready, at most until `give_up`.
+    pub(crate) fn ready(&self, give_up: Moment) -> Result<(), Lost> {
+        self.confirmed(READY, give_up)
+    }
+
     /// Gives the holder these processes and the time until which they may stay stopped, and waits for its
     /// confirmation, at most until `give_up`.
     pub(crate) fn hold(
@@ -68,7 +73,7 @@ impl Link {
                 until,
             };
             self.give(order, some, give_up)?;
-            self.confirmed(give_up)?;
+            self.confirmed(self.number, give_up)?;
         }
         Ok(())
     }
@@ -101,11 +106,11 @@ impl Link {
         }
     }
 
-    fn confirmed(&self, give_up: Moment) -> Result<(), Lost> {
+    fn confirmed(&self, number: u64, give_up: Moment) -> Result<(), Lost> {
         let mut bytes = [0; 8];
         loop {
             match recv(&self.socket, &mut bytes, RecvFlags::DONTWAIT) {
-                Ok((8, _)) if u64::from_le_bytes(bytes) == self.number => return Ok(()),
+                Ok((8, _)) if u64::from_le_bytes(bytes) == number => return Ok(()),
                 Ok((8, _)) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.wait(PollFlags::IN, give_up)?,
                 Ok(_) | Err(_) => return Err(Lost),

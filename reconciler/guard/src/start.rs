@@ -11,13 +11,14 @@ use crate::error::GuardError;
 use crate::guard::{ExitReason, Guard};
 use crate::launch::Inherited;
 use crate::leftovers;
-use crate::link::Link;
+use crate::link::{Link, Lost};
 use crate::log::Log;
 use crate::processes::table::Processes;
 use crate::processes::tree::Root;
 use crate::record::{Record, Recorded, boot};
 use crate::service::{Alive, Phase, Service};
 use crate::state::{SOCKET, StateFolder};
+use crate::urgency;
 use crate::wire::Exit;
 use rustix::fs::{AtFlags, Mode, unlinkat};
 use rustix::io::Errno;
@@ -27,10 +28,16 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
+/// How long the first holder may take to its first word.
+const HOLDER_STARTS: Duration = Duration::from_secs(10);
+
 /// Runs the guard. `ready` is called once it listens.
 pub(crate) fn guard(path: &Path, ready: impl FnOnce()) -> Result<ExitReason, GuardError> {
     let mut log = Log::default();
     let inherited = prepare_process()?;
+    if !urgency::raise() {
+        log.line("may not run before others (needs CAP_SYS_NICE): pauses take longer on a busy machine");
+    }
     let mut processes = Processes::open().map_err(GuardError::system("cannot open /proc"))?;
     let state = StateFolder::make(path)?;
     let lock = state.lock(&mut processes)?;
@@ -52,6 +59,11 @@ pub(crate) fn guard(path: &Path, ready: impl FnOnce()) -> Result<ExitReason, Gua
 
     let signals = dispositions::ends_and_children().map_err(GuardError::system("cannot watch signals"))?;
     let holder = Link::start(&lock.file).map_err(GuardError::system("cannot start the holder"))?;
+    holder.ready(Moment::now().plus(HOLDER_STARTS)).map_err(|Lost| {
+        GuardError::system("cannot start the holder")(std::io::Error::other(
+            "it does not say that it is ready",
+        ))
+    })?;
     let owners: Vec<(u32, u64)> = [std::process::id(), holder.pid]
         .into_iter()
         .filter_map(|pid| Some((pid, processes.stat(pid).ok()??.start_ticks)))

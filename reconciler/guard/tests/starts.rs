@@ -8,7 +8,7 @@ use common::{Place, is_gone, wait_until};
 use lockstep_guard::wire::Body;
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Who runs the service's command now.
 fn running(place: &Place) -> Vec<u32> {
@@ -62,13 +62,17 @@ fn killed_at_any_moment_of_a_start_there_is_one_process_or_none() {
     let mut guard = place.guard();
     let mut agent = guard.agent();
     agent.define(vec![place.define("one", &["beat"])]);
+    let began = Instant::now();
+    agent.start("one");
+    let whole = began.elapsed();
+    agent.stop("one");
     let mut adopted = 0;
     for round in 0..40 {
         agent.send(Body::Start {
             service: "one".into(),
         });
-        // No synchronisation: each round kills a little later in the start.
-        let until = Instant::now() + Duration::from_micros(150 * round);
+        // No synchronisation: each round kills a little later, from the very beginning to after the end.
+        let until = Instant::now() + whole * round / 25;
         while Instant::now() < until {}
         guard.kill();
         drop(agent);

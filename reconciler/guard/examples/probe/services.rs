@@ -1,7 +1,7 @@
 //! Services of every shape that a pause has to cope with.
 //!
 //! Each process or thread beats: it rewrites a counter in a file of its own in the folder. So a test sees
-//! from outside whether anybody at all moved. With `PROBE_USR1` set, SIGUSR1 is caught and each arrival is
+//! from outside whether anybody at all moved. It does so every `PROBE_BEAT_MS` (1). With `PROBE_USR1` set, SIGUSR1 is caught and each arrival is
 //! appended to `usr1`; `main` holds the main process's pid once it is ready for anything.
 
 use std::fs::{File, OpenOptions};
@@ -154,9 +154,13 @@ fn counter(folder: &Path, what: &str) -> impl FnMut() {
 
 fn beat(folder: &Path, what: &str) -> ! {
     let mut beats = counter(folder, what);
+    let every = std::env::var("PROBE_BEAT_MS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1);
     loop {
         beats();
-        thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(every));
     }
 }
 

@@ -220,13 +220,18 @@ impl Processes {
         if !self.lives(pid, start_ticks)? {
             return Ok(Carrier::Unclear);
         }
-        // Still the text of its stat: proc(5) has its memory's size as field 23 and its environment's end as
-        // field 51 of 52. One without memory runs no more, and makes nobody.
+        // Still the text of its stat: proc(5) has its memory's size as field 23, its environment's start and end
+        // as fields 50 and 51 of 52. One without memory runs no more, and makes nobody.
         let mut fields = self.text.trim_ascii_end().split(|byte| *byte == b' ');
         let end = fields.nth_back(1);
-        let size = fields.nth_back(27);
-        let unset = end == Some(b"0") && size != Some(b"0");
-        Ok(if unset { Carrier::Unclear } else { Carrier::OfNone })
+        let start = fields.next_back();
+        let size = fields.nth_back(26);
+        let is_empty = size == Some(b"0") || (start == end && end != Some(b"0"));
+        Ok(if is_empty {
+            Carrier::OfNone
+        } else {
+            Carrier::Unclear
+        })
     }
 
     /// The pid that was given out last in this pid namespace.
