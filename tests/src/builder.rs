@@ -92,7 +92,8 @@ impl Builder {
         }
     }
 
-    /// Whole tables of the settings, as `[rollout]`.
+    /// Whole tables of the settings. Without a `[rollout]` among them pauses may take as long as they ever may:
+    /// the machine of a test is busy.
     #[must_use]
     pub fn settings(mut self, tables: &str) -> Self {
         self.rest.push_str(tables);
@@ -152,9 +153,14 @@ impl Builder {
             (Remote::Path | Remote::Daemon, _) => origin.url(),
         };
         let address = own_address();
+        let rollout = if self.rest.contains("[rollout]") {
+            ""
+        } else {
+            "[rollout]\npause_limit = \"2s\"\n"
+        };
         let services: String = self.services.iter().map(Service::table).collect();
         let text = format!(
-            "[source]\nurl = {url:?}\npath = {:?}\n{}\n[volume]\n{}\n[state]\npath = \"state\"\n\n{}{services}",
+            "[source]\nurl = {url:?}\npath = {:?}\n{}\n[volume]\n{}\n[state]\npath = \"state\"\n\n{rollout}{}{services}",
             self.path,
             if self.source.contains("interval") {
                 self.source.clone()

@@ -343,12 +343,22 @@ impl Lab {
     /// Waits until a rollout of a revision ended by going back, and gives the event.
     #[track_caller]
     pub fn wait_rolled_back(&self, revision: &Revision) -> Event {
-        let restoring = self.wait_event(&format!("the end of {}", revision.short()), |event| {
-            event.kind == "Preparing" && event.revision.as_ref() == Some(revision)
+        let found = until(PATIENCE, || {
+            let mut follower = self.events.borrow_mut();
+            let events = follower.look();
+            // What is told on the way back is about the revision before; the rollout names the one that failed.
+            let of_it = |end: &&Event| {
+                events
+                    .iter()
+                    .any(|event| event.is("Preparing", revision) && event.rollout == end.rollout)
+            };
+            events
+                .iter()
+                .filter(|event| event.kind == "RolledBack")
+                .find(of_it)
+                .cloned()
         });
-        self.wait_event_after(restoring.seq, "RolledBack", |event| {
-            event.kind == "RolledBack" && event.rollout == restoring.rollout
-        })
+        found.unwrap_or_else(|| panic!("{} was not rolled back", revision.short()))
     }
 
     // ---- processes

@@ -1,7 +1,7 @@
 //! The commands of an operator.
 
 use lockstep_tests::wait::eventually;
-use lockstep_tests::{Lab, Service};
+use lockstep_tests::{Lab, Remote, Service};
 
 fn lab() -> Lab {
     Lab::builder()
@@ -52,7 +52,7 @@ fn wait_says_why_it_took_too_long() {
 fn sync_looks_now_although_the_interval_is_long() {
     let lab = Lab::builder()
         .service(Service::acknowledged("a"))
-        .remote(lockstep_tests::Remote::Daemon)
+        .remote(Remote::Daemon)
         .source("interval = \"1h\"")
         .start();
     let revision = lab.set(&[("a", "value = 2")]);
@@ -294,4 +294,32 @@ fn events_are_lines_that_a_script_can_read_and_a_person_too() {
         text.contains("Settled") && text.contains(revision.short().get(..7).expect("it has twelve")),
         "{text}"
     );
+}
+
+#[test]
+fn a_way_back_that_cannot_be_pushed_says_so() {
+    let lab = Lab::builder()
+        .service(Service::acknowledged("a"))
+        .remote(Remote::Daemon)
+        .source("interval = \"100ms\"")
+        .start();
+    lab.wait_settled(&lab.set(&[("a", "value = 2")]));
+    let said = lab.lockstep(&["rollback"]).failed(1);
+    assert!(said.contains("push"), "{said}");
+    assert_eq!(lab.value("a"), 2);
+}
+
+#[test]
+fn what_is_asked_wrongly_is_misuse() {
+    let lab = lab();
+    lab.lockstep(&["suspend"]).failed(2);
+    lab.lockstep(&["suspend", "--reason", "x", "--until", "whenever"])
+        .failed(2);
+    lab.lockstep(&["frobnicate"]).failed(2);
+    let said = lab
+        .lockstep(&["wait", "no-such-revision", "--timeout", "5s"])
+        .failed(1);
+    assert!(said.contains("no-such-revision"), "{said}");
+    let said = lab.lockstep(&["revert", "no-such-revision"]).failed(1);
+    assert!(said.contains("no-such-revision"), "{said}");
 }

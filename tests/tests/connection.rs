@@ -21,4 +21,9 @@ fn one_tcp_connection_lives_through_two_hundred_rollouts() {
     sessions.assert_one_never_dropped();
     lab.assert_same_processes(&before);
     lab.assert_nobody_stopped();
+    let reconciler = lab.reconciler().expect("it lives");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", reconciler.pid))
+        .expect("it is ours")
+        .count();
+    assert!(open < 250, "the reconciler has {open} open files");
 }

@@ -8,9 +8,12 @@
 //! `CRASH_POINTS=all` (`cargo e2e chaos` sets it).
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use lockstep_tests::crashes::{Change, Crashes, Victim};
 use lockstep_tests::points::Arrival;
+use lockstep_tests::processes::Role;
+use lockstep_tests::{Lab, Service};
 
 /// The states of a rollout, as far as a change goes through them.
 fn states(change: Change) -> &'static [&'static str] {
@@ -184,4 +187,45 @@ fn the_reconciler_is_killed_at_every_point_of_its_recovery() {
     again_and_again(&mut crashes, "Restoring", Change::Refused);
     again_and_again(&mut crashes, "Pausing", Change::Taken);
     at_the_end(&mut crashes);
+}
+
+/// How often the guard started a service.
+fn starts(lab: &Lab, service: &str) -> usize {
+    let log = fs::read_to_string(lab.state().join("guard.log")).expect("the guard writes one");
+    log.matches(&format!(" {service} runs as process ")).count()
+}
+
+#[test]
+fn a_service_that_is_restarted_for_a_change_is_started_once_wherever_the_reconciler_is_killed() {
+    let lab = Lab::builder()
+        .service(Service::restarted("r"))
+        .service(Service::acknowledged("b"))
+        .start();
+    let before = lab.process("b");
+    lab.kill_reconciler();
+    lab.spawn_with_points(&[]);
+    for number in 0_u32.. {
+        let (began, started) = (lab.now(), starts(&lab, "r"));
+        let value = i64::from(number) + 2;
+        let line = format!("value = {value}");
+        lab.stop_after(number.into());
+        let revision = lab.set(&[("r", &line), ("b", &line)]);
+        let over = || {
+            let events = lab.events();
+            events
+                .iter()
+                .any(|event| event.seq > began && event.kind == "Settled")
+        };
+        let point = match lab.wait_stopped(over) {
+            Arrival::At(point) => point,
+            Arrival::Over => break,
+        };
+        lab.kill_any(&[Role::Reconciler]);
+        lab.spawn_with_points(&[]);
+        lab.wait_settled(&revision);
+        assert_eq!((lab.value("r"), lab.value("b")), (value, value), "after {point}");
+        assert_eq!(starts(&lab, "r") - started, 1, "starts of r after {point}");
+        assert_eq!(lab.process("b"), before, "b after {point}");
+        lab.assert_nobody_stopped();
+    }
 }
