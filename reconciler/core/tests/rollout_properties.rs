@@ -116,7 +116,7 @@ fn choose(acts: &[Act], choice: u16) -> Act {
         | Act::ReturnAgent
         | Act::Recover => false,
     });
-    let (which, seldom) = (usize::from(choice >> 4), choice % 16 == 0);
+    let (which, seldom) = (usize::from(choice >> 4), choice.is_multiple_of(16));
     let from = match (rare.is_empty(), usual.is_empty()) {
         (false, true) => rare,
         (false, false) if seldom => rare,

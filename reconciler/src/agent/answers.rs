@@ -178,11 +178,16 @@ impl Agent {
             }
             (Pending::Shutdown, _) => {
                 self.spec.folders.remove();
-                self.tell(Report::Down);
+                self.tell(Report::Down(Ok(())));
                 return Ok(Some(Ended::Down));
             }
+            (Pending::Release, Ok(_)) => {
+                for (service, rollout) in std::mem::take(&mut self.offered) {
+                    self.spec.folders.withdraw_offer(&service, &rollout);
+                }
+            }
             (Pending::Nothing, Ok(_)) => {}
-            (Pending::Nothing, Err(refusal)) => {
+            (Pending::Release | Pending::Nothing, Err(refusal)) => {
                 tracing::error!(refusal = ?refusal, "the guard refused an order");
             }
         }

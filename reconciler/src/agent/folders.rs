@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use lockstep_core::service::ServiceName;
-use lockstep_protocol::{Offer, Status};
+use lockstep_protocol::{Offer, RolloutId, Status};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -199,9 +199,14 @@ impl Folders {
         rustix::fs::renameat(&dir, &temporary, &dir, OFFER).map_err(|errno| system("rename", errno))
     }
 
-    /// Takes an offer back.
-    pub fn withdraw_offer(&self, service: &ServiceName) {
-        if let Ok(dir) = open_folder(&self.of(service)) {
+    /// Takes the offer of a rollout back; another rollout's stays.
+    pub fn withdraw_offer(&self, service: &ServiceName, rollout: &RolloutId) {
+        let path = self.of(service).join(OFFER);
+        let theirs = std::fs::read(&path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Offer>(&bytes).ok())
+            .is_some_and(|offer| offer.rollout != *rollout);
+        if !theirs && let Ok(dir) = open_folder(&self.of(service)) {
             // That there is none is what is wanted.
             let _ = rustix::fs::unlinkat(&dir, OFFER, AtFlags::empty());
         }

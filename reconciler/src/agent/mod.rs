@@ -27,10 +27,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lockstep_core::rollout::{Event, MemberId};
+use lockstep_core::rollout::{CheckVerdict, Event, MemberId};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Definition, Supervised};
-use lockstep_protocol::{InstanceToken, Offer};
+use lockstep_protocol::{InstanceToken, Offer, RolloutId};
 
 pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
 pub(crate) use link::{LinkError, claim};
@@ -72,8 +72,10 @@ pub enum Order {
     Probe(BTreeSet<ServiceName>),
     /// Say again what is known of everybody.
     Look,
-    /// Run a check. Answered by [`Event::Checked`].
+    /// Run a check. Answered by [`Report::Checked`].
     Check {
+        /// For which rollout: a check that ends after it is of no use to the next.
+        rollout: RolloutId,
         /// Whose.
         service: ServiceName,
         /// Program and arguments.
@@ -117,10 +119,19 @@ pub enum Report {
     },
     /// A service was started again by its restart policy.
     Restarted(ServiceName),
+    /// A check of a rollout came to its end.
+    Checked {
+        /// Of which rollout.
+        rollout: RolloutId,
+        /// Whose.
+        service: ServiceName,
+        /// How.
+        verdict: CheckVerdict,
+    },
     /// Services were stopped, or could not be.
     Stopped(Result<(), String>),
-    /// Everything is down.
-    Down,
+    /// Everything is down, or why not.
+    Down(Result<(), String>),
 }
 
 /// How the agent is set up.

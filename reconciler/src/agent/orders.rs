@@ -24,10 +24,8 @@ impl Agent {
             }
             Order::Release => {
                 self.probing.clear();
-                for service in std::mem::take(&mut self.offered) {
-                    self.spec.folders.withdraw_offer(&service);
-                }
-                self.ask(link, Body::Release, Pending::Nothing).await?;
+                // Offers are taken back when the guard has agreed: one that is deposed takes nothing away.
+                self.ask(link, Body::Release, Pending::Release).await?;
             }
             Order::Examine(targets) => {
                 let unfit = targets
@@ -111,7 +109,7 @@ impl Agent {
                         // Without an offer there is no vote, and the time limit says so.
                         tracing::error!(%service, %error, "an offer cannot be made");
                     }
-                    self.offered.insert(service);
+                    self.offered.insert(service, offer.rollout.clone());
                 }
             }
             Order::Probe(services) => {
@@ -123,13 +121,18 @@ impl Agent {
             }
             Order::Look => self.look(true),
             Order::Check {
+                rollout,
                 service,
                 command,
                 within,
             } => {
                 self.work.spawn(async move {
                     let verdict = checks::run(&command, within).await;
-                    Finished::Check { service, verdict }
+                    Finished::Check {
+                        rollout,
+                        service,
+                        verdict,
+                    }
                 });
             }
             Order::Shutdown => {
@@ -156,10 +159,14 @@ impl Agent {
             Order::Pause { .. } => Event::PauseFailed {
                 reason: why.to_owned(),
             },
-            Order::Check { service, .. } => Event::Checked {
-                service,
-                verdict: CheckVerdict::Unknown(why.to_owned()),
-            },
+            Order::Check { rollout, service, .. } => {
+                let verdict = CheckVerdict::Unknown(why.to_owned());
+                return self.tell(Report::Checked {
+                    rollout,
+                    service,
+                    verdict,
+                });
+            }
             Order::Stop(_) => return self.tell(Report::Stopped(Err(why.to_owned()))),
             // The loss of the agent was told, and what it means for these is decided by it.
             Order::Hold(_)

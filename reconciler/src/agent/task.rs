@@ -8,6 +8,7 @@ use lockstep_core::ledger::back_off;
 use lockstep_core::rollout::{CheckVerdict, Event, Evidence, MemberId, ProbeResult};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::Process;
+use lockstep_protocol::RolloutId;
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -39,7 +40,7 @@ pub struct Agent {
     pub(super) work: JoinSet<Finished>,
     pub(super) probing: BTreeSet<ServiceName>,
     pub(super) probe_due: BTreeMap<ServiceName, Instant>,
-    pub(super) offered: BTreeSet<ServiceName>,
+    pub(super) offered: BTreeMap<ServiceName, RolloutId>,
     pub(super) pids: BTreeMap<ServiceName, u32>,
     doorbell: Arc<Notify>,
     /// Held for its drop: it ends the watch.
@@ -61,6 +62,7 @@ pub(super) enum Pending {
         service: ServiceName,
     },
     Shutdown,
+    Release,
     Nothing,
 }
 
@@ -71,6 +73,7 @@ pub(super) enum Finished {
         result: ProbeResult,
     },
     Check {
+        rollout: RolloutId,
         service: ServiceName,
         verdict: CheckVerdict,
     },
@@ -114,7 +117,7 @@ impl Agent {
             work: JoinSet::new(),
             probing: BTreeSet::new(),
             probe_due: BTreeMap::new(),
-            offered: BTreeSet::new(),
+            offered: BTreeMap::new(),
             pids: BTreeMap::new(),
             doorbell,
             _watcher: watcher,
@@ -167,8 +170,8 @@ impl Agent {
                         order = self.orders.recv() => match order {
                             None => break,
                             Some(Order::Shutdown) => {
-                                self.tell(Report::Down);
-                                break;
+                                let why = format!("the guard cannot be reached, and whoever it had started may live: {error}");
+                                self.tell(Report::Down(Err(why)));
                             }
                             // Nothing can be done now; the coordinator hears of it when the guard is back.
                             Some(order) => self.refuse(order, "the guard cannot be reached"),
@@ -279,13 +282,21 @@ impl Agent {
     }
 
     fn finish(&mut self, finished: Finished) {
-        self.tell(Report::Event(match finished {
-            Finished::Probe { service, result } => Event::Evidence {
+        self.tell(match finished {
+            Finished::Probe { service, result } => Report::Event(Event::Evidence {
                 member: MemberId::only(&service),
                 evidence: Evidence::Probed(result),
+            }),
+            Finished::Check {
+                rollout,
+                service,
+                verdict,
+            } => Report::Checked {
+                rollout,
+                service,
+                verdict,
             },
-            Finished::Check { service, verdict } => Event::Checked { service, verdict },
-        }));
+        });
     }
 }
 

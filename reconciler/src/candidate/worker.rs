@@ -20,8 +20,10 @@ use super::{Judged, Reader, Validated, ancestry, judge};
 /// What a candidate is judged against.
 #[derive(Debug, Clone, Default)]
 pub struct Base {
-    /// What settled last.
-    pub settled: Option<Arc<Validated>>,
+    /// What is live.
+    pub live: Option<Arc<Validated>>,
+    /// The commit that settled last: what the head has to descend from.
+    pub settled: Option<Revision>,
 }
 
 /// What is asked of the thread.
@@ -49,6 +51,8 @@ pub enum Seen {
         judged: Judged,
         /// How it relates to the last settled revision.
         ancestry: Ancestry,
+        /// The settled revision that it was judged against.
+        base: Option<Revision>,
         /// When it was first seen: the beginning of commit-to-settled.
         at: Instant,
     },
@@ -184,12 +188,12 @@ impl Thread {
 
     /// Looks once and says how long to wait for the next time.
     fn look(&mut self, answer: bool) -> Duration {
-        let base = self.base.borrow().settled.clone();
-        let seen = self.see(base.as_deref()).or_else(|error| match error.next() {
+        let base = self.base.borrow().clone();
+        let seen = self.see(&base).or_else(|error| match error.next() {
             Next::Heal => {
                 tracing::warn!(%error, "the mirror is damaged and is made anew");
                 self.mirror.heal()?;
-                self.see(base.as_deref())
+                self.see(&base)
             }
             Next::Retry | Next::Reject | Next::Stop => Err(error),
         });
@@ -210,9 +214,9 @@ impl Thread {
         }
     }
 
-    fn see(&mut self, base: Option<&Validated>) -> Result<Seen, SourceError> {
+    fn see(&mut self, base: &Base) -> Result<Seen, SourceError> {
         let at = Instant::now();
-        let settled = base.map(|base| base.revision().clone());
+        let settled = base.settled.clone();
         // The branch that is missing, or empty, is an error of the fetch, which says what is there instead.
         if let Head::Revision(head) = self.mirror.list_head()?
             && self.told == Some((head, settled.clone()))
@@ -220,10 +224,15 @@ impl Thread {
             return Ok(Seen::Unchanged);
         }
         let head = self.mirror.fetch()?;
-        let judged = judge(&self.mirror, &head, base, &self.readers)?;
+        let judged = judge(&self.mirror, &head, base.live.as_deref(), &self.readers)?;
         let ancestry = ancestry(&self.mirror, settled.as_ref(), &head)?;
-        self.told = Some((head, settled));
-        Ok(Seen::Head { judged, ancestry, at })
+        self.told = Some((head, settled.clone()));
+        Ok(Seen::Head {
+            judged,
+            ancestry,
+            base: settled,
+            at,
+        })
     }
 
     fn take_up(&mut self, revision: &Revision) -> Option<Arc<Validated>> {
@@ -245,7 +254,7 @@ impl Thread {
     }
 
     fn judge_text(&mut self, text: &str) -> Result<Judged, String> {
-        let base = self.base.borrow().settled.clone();
+        let base = self.base.borrow().live.clone();
         let revision = self.mirror.resolve(text).map_err(|error| error.to_string())?;
         judge(&self.mirror, &revision, base.as_deref(), &self.readers).map_err(|error| error.to_string())
     }

@@ -74,6 +74,7 @@ fn start_log(log: Log) {
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -85,14 +86,21 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
     /// Waits for one.
     pub async fn ended(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                // A terminal that is closed ends nobody.
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP: the settings are read at the start only; restart `lockstep run` for new ones");
+                }
+            }
         }
     }
 }

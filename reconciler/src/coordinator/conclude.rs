@@ -1,6 +1,6 @@
 //! What an outcome means for everything else: what is live, what is remembered, what is told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use lockstep_core::admission::{Aborted, Live, Verdict};
 use lockstep_core::instances::InstanceState;
 use lockstep_core::ledger::SettledTree;
-use lockstep_core::rollout::{Failure, Kind, Outcome};
+use lockstep_core::rollout::{Effect, Failure, Kind, Member, Outcome, Progress, Rollout};
+use lockstep_core::service::ServiceName;
 use lockstep_core::status::StatusView;
 use lockstep_protocol::Digest;
 use lockstep_source::Mirror;
@@ -79,6 +80,12 @@ impl Coordinator {
             self.volume.ask(Job::Abandon(staged));
         }
         self.metrics.rollout_ended(outcome.as_str(), began.elapsed());
+        match &outcome {
+            // Whoever is still silent is a matter of the rollout that takes its place.
+            Outcome::Superseded => self.unresolved = unresolved(&rollout),
+            Outcome::Settled { .. } | Outcome::RolledBack { .. } => self.unresolved.clear(),
+            Outcome::Rejected { .. } | Outcome::Aborted { .. } | Outcome::Deposed => {}
+        }
         self.store.note_numbers(self.term, self.highest_switch);
         match &outcome {
             Outcome::Settled { .. } => {
@@ -108,6 +115,11 @@ impl Coordinator {
             Outcome::RolledBack { .. } | Outcome::Superseded => match (&mut self.live, &self.active) {
                 (Some(live), Some(active)) if active.current == Some(rollout.back) => {
                     live.live.switch = rollout.back;
+                    // What was healed goes back to itself, never to what was damaged.
+                    if let (Kind::Healing, Some(release)) = (rollout.kind, release_to) {
+                        live.release = release;
+                        self.alarms.remove("drift");
+                    }
                     let noted = self.store.change(|_| ());
                     self.remember(noted);
                 }
@@ -148,7 +160,8 @@ impl Coordinator {
         let noted = self.store.change(|ledger| ledger.note_settled(tree, &reads));
         self.remember(noted);
         self.base.send_replace(Base {
-            settled: Some(Arc::clone(&live.validated)),
+            live: Some(Arc::clone(&live.validated)),
+            settled: Some(live.live.revision.clone()),
         });
         self.live = Some(live);
     }
@@ -186,12 +199,18 @@ impl Coordinator {
             .filter_map(|instance| instance.statement.as_ref()?.digest)
             .collect();
         let live = self.live.as_ref().map(|live| live.live.digest);
+        let recovering = self
+            .recovering
+            .as_ref()
+            .map(|recovering| recovering.intent.to.digest);
+        let rolling = self.active.as_ref().map(|active| active.rollout.to.digest);
         let head = self.head.as_ref().and_then(|head| match &head.judged {
             crate::candidate::Judged::Valid(validated) => Some(validated.digest()),
             crate::candidate::Judged::Refused(_) => None,
         });
+        let needed = [live, head, recovering, rolling];
         self.reads
-            .keep(|digest| reported.contains(digest) || live == Some(*digest) || head == Some(*digest));
+            .keep(|digest| reported.contains(digest) || needed.contains(&Some(*digest)));
         self.volume.ask(Job::Tidy(reported));
         self.tidied = true;
     }
@@ -268,6 +287,24 @@ impl Coordinator {
             self.events.append(news);
         }
     }
+}
+
+/// The services of a stuck rollout that have not shown that they are back.
+fn unresolved(rollout: &Rollout) -> BTreeMap<ServiceName, Effect> {
+    let waiting = |member: &Member| match member.progress {
+        Progress::Reached | Progress::Unproven => false,
+        Progress::Waiting
+        | Progress::Telling { .. }
+        | Progress::Coming { .. }
+        | Progress::Told { .. }
+        | Progress::Starting { .. }
+        | Progress::Down { .. }
+        | Progress::Failed(_) => true,
+    };
+    let members = rollout.members.iter().filter(|(_, member)| waiting(member));
+    members
+        .map(|(id, member)| (id.service.clone(), member.effect))
+        .collect()
 }
 
 /// Commits a way back on the source's thread.

@@ -22,7 +22,12 @@ impl Coordinator {
     /// The repository was looked at.
     pub(super) fn source_saw(&mut self, seen: Seen) {
         match seen {
-            Seen::Head { judged, ancestry, at } => {
+            Seen::Head {
+                judged,
+                ancestry,
+                base,
+                at,
+            } => {
                 self.source_answered();
                 if let Judged::Valid(validated) = &judged {
                     self.reads.insert(validated.digest(), validated.reads().clone());
@@ -43,6 +48,7 @@ impl Coordinator {
                 self.head = Some(Head {
                     judged,
                     ancestry,
+                    base,
                     seen,
                 });
                 self.consider();
@@ -120,6 +126,15 @@ impl Coordinator {
             let reason = refused.reason.clone();
             return self.reject(&revision, reason);
         };
+        // What settled since it was judged may change the answer: it is looked at again first.
+        let base = self.base.borrow().settled.clone();
+        if head.base != base {
+            if self.looked_for != base {
+                self.looked_for = base;
+                self.source.ask(crate::candidate::worker::Request::Look);
+            }
+            return;
+        }
         let candidate: Candidate = Arc::clone(validated);
         let verdict = {
             let head = admission::Head {
@@ -144,6 +159,22 @@ impl Coordinator {
         match verdict {
             Verdict::Live | Verdict::Final { .. } | Verdict::Held { .. } => {}
             Verdict::SettleAtOnce => self.settle_at_once(candidate, seen),
+            // Giving up the way back is only allowed once `current` is back: until then the failed release is live.
+            Verdict::Try if stuck && !self.switched_back() => {
+                let reason =
+                    "the way back is not done yet: it is tried again, see `lockstep status`".to_owned();
+                self.verdict = self.verdict.take().map(|(revision, _)| {
+                    let state = CandidateState::Held;
+                    (
+                        revision,
+                        Verdict::Held {
+                            state,
+                            reason,
+                            until: None,
+                        },
+                    )
+                });
+            }
             Verdict::Try if stuck => self.event(Event::Supersede),
             Verdict::Try => self.begin(candidate, seen),
         }
@@ -171,11 +202,19 @@ impl Coordinator {
         self.verdict = Some((revision.clone(), verdict));
     }
 
+    /// Whether the stuck rollout moved `current` back already.
+    fn switched_back(&self) -> bool {
+        match self.active.as_ref().map(|active| &active.rollout.phase) {
+            Some(Phase::Stuck { switched, .. }) => *switched,
+            Some(_) | None => false,
+        }
+    }
+
     fn begin(&mut self, candidate: Candidate, seen: Instant) {
         let live = self.live.as_ref().map(|live| live.validated.snapshot());
         let plan = plan(live, candidate.snapshot(), &Reader::plan_inputs(&self.readers));
         let first = self.live.is_none();
-        let effects: BTreeMap<_, _> = plan
+        let mut effects: BTreeMap<_, _> = plan
             .services
             .iter()
             .filter_map(|service| {
@@ -188,6 +227,9 @@ impl Coordinator {
                 Some((ServiceName::new(&service.service), effect))
             })
             .collect();
+        for (service, effect) in &self.unresolved {
+            effects.entry(service.clone()).or_insert(*effect);
+        }
         let kind = if first { Kind::First } else { Kind::Change };
         self.roll(candidate, kind, &effects, seen);
     }
@@ -236,6 +278,7 @@ impl Coordinator {
             release_from: self.live.as_ref().map(|live| live.release.clone()),
             release_to: None,
             staged: None,
+            recovered: false,
             current: None,
             switched: None,
             began: Instant::now(),

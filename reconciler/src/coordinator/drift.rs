@@ -131,7 +131,8 @@ impl Coordinator {
     }
 }
 
-fn effect(reader: &Reader) -> Effect {
+/// What healing does to a service: what any change would.
+pub(super) fn effect(reader: &Reader) -> Effect {
     match reader.reload {
         Reload::Restart => Effect::Restart,
         Reload::Signal(_) | Reload::Watch => Effect::Reload,

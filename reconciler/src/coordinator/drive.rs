@@ -27,11 +27,28 @@ impl Coordinator {
                     .restarts += 1;
             }
             Report::Event(event) => {
+                if event == Event::AgentLost {
+                    self.connected = false;
+                }
                 self.note(&event);
                 if self.active.is_some() {
                     self.event(event);
                 } else if event == Event::Deposed {
                     self.end = Some(End::Deposed);
+                }
+            }
+            Report::Checked {
+                rollout,
+                service,
+                verdict,
+            } => {
+                // One of an earlier rollout says nothing of this candidate.
+                if self
+                    .active
+                    .as_ref()
+                    .is_some_and(|active| active.rollout.id == rollout)
+                {
+                    self.event(Event::Checked { service, verdict });
                 }
             }
             Report::Stopped(result) => {
@@ -46,12 +63,14 @@ impl Coordinator {
                     }
                 }
             }
-            Report::Down => {
+            Report::Down(down) => {
+                if down.is_ok() {
+                    self.end = Some(End::Down);
+                }
                 if let Some(answer) = self.down.take() {
                     // Whoever asked may be gone.
-                    let _ = answer.send(());
+                    let _ = answer.send(down);
                 }
-                self.end = Some(End::Down);
             }
         }
     }
@@ -86,15 +105,41 @@ impl Coordinator {
             Event::Evidence { member, evidence } => {
                 if let Some(instance) = self.instances.get_mut(member) {
                     instance.note_evidence(evidence);
-                    if let rollout::Evidence::Stated(status) = evidence
-                        && let Some(switch) = status.switch
+                    // Only what the living instance says, and never a number that no volume can have reached:
+                    // one wrong digit in a status file must not use the numbers up.
+                    if let Some(switch) = instance.statement.as_ref().and_then(|status| status.switch)
+                        && switch.0 <= self.highest_switch.0.saturating_add(super::start::BELIEVED)
                     {
                         self.highest_switch = self.highest_switch.max(switch);
                     }
                 }
             }
-            // Everything else is about a rollout, not about an instance.
-            _ => {}
+            // These are about a rollout, not about an instance.
+            Event::Built
+            | Event::BuildFailed { .. }
+            | Event::Examined { .. }
+            | Event::Checked { .. }
+            | Event::IntentRecorded
+            | Event::IntentFailed { .. }
+            | Event::Paused
+            | Event::PauseFailed { .. }
+            | Event::Switched
+            | Event::SwitchFailed { .. }
+            | Event::Unpaused { .. }
+            | Event::Told { .. }
+            | Event::PauseExpired
+            | Event::Flushed
+            | Event::FlushFailed { .. }
+            | Event::StartFailed { .. }
+            | Event::Withdrawn
+            | Event::WithdrawFailed { .. }
+            | Event::OutcomeRecorded
+            | Event::OutcomeFailed { .. }
+            | Event::AgentLost
+            | Event::AgentBack { .. }
+            | Event::Deposed
+            | Event::Supersede
+            | Event::Tick => {}
         }
     }
 
@@ -163,7 +208,11 @@ impl Coordinator {
             .as_ref()
             .is_some_and(|active| active.rollout.outcome().is_some())
         {
-            self.active = None;
+            let recovered = self.active.take().is_some_and(|active| active.recovered);
+            if recovered {
+                // Its members were left to it; whoever it did not start is started now.
+                self.start_the_dead();
+            }
         }
     }
 
@@ -171,7 +220,13 @@ impl Coordinator {
     pub(super) fn volume_did(&mut self, done: Done) {
         match done {
             Done::Built(Ok((prepared, staged))) => {
-                let Some(active) = &mut self.active else {
+                // One that was asked for by an earlier rollout is of no use to this one.
+                let number = staged.number();
+                let Some(active) = self
+                    .active
+                    .as_mut()
+                    .filter(|active| active.rollout.to.switch == number)
+                else {
                     return self.volume.ask(Job::Abandon(staged));
                 };
                 active.release_to = Some(prepared.name().clone());
@@ -179,7 +234,12 @@ impl Coordinator {
                 self.event(Event::Built);
             }
             Done::StagedKept(Ok(staged)) => {
-                let Some(active) = &mut self.active else {
+                let number = staged.number();
+                let Some(active) = self
+                    .active
+                    .as_mut()
+                    .filter(|active| active.rollout.back == number)
+                else {
                     return self.volume.ask(Job::Abandon(staged));
                 };
                 active.staged = Some(staged);
@@ -189,9 +249,16 @@ impl Coordinator {
             Done::OutcomeRecorded(Ok(())) => self.event(Event::OutcomeRecorded),
             Done::Completed(Ok(())) => self.event(Event::Flushed),
             Done::Withdrawn(Ok(())) => self.event(Event::Withdrawn),
-            Done::Built(Err(fault)) | Done::StagedKept(Err(fault)) => {
-                self.fault(fault, |reason| Event::BuildFailed { reason });
+            Done::Built(Err((number, fault))) => {
+                let ours = self
+                    .active
+                    .as_ref()
+                    .is_some_and(|active| active.rollout.to.switch == number);
+                if ours || fault.deposed {
+                    self.fault(fault, |reason| Event::BuildFailed { reason });
+                }
             }
+            Done::StagedKept(Err(fault)) => self.fault(fault, |reason| Event::BuildFailed { reason }),
             Done::IntentRecorded(Err(fault)) => self.fault(fault, |reason| Event::IntentFailed { reason }),
             Done::OutcomeRecorded(Err(fault)) => self.fault(fault, |reason| Event::OutcomeFailed { reason }),
             Done::Completed(Err(fault)) => self.fault(fault, |reason| Event::FlushFailed { reason }),

@@ -3,36 +3,19 @@
 use jiff::Timestamp;
 use lockstep_core::rollout::{self, Command, Event, Life, MemberId, Side};
 use lockstep_core::service::{Reload, ServiceName};
-use lockstep_protocol::{Offer, PROTOCOL, Release};
+use lockstep_protocol::{Offer, PROTOCOL, Release, Revision};
 use lockstep_volume::{Intent, JOURNAL_VERSION};
 
 use super::Coordinator;
 use super::volume::Job;
 use crate::agent::{Order, Target};
+use crate::candidate::Validated;
 
 impl Coordinator {
     pub(super) fn execute(&mut self, command: Command) {
         match command {
             Command::Build => self.build(),
-            Command::StageBack => {
-                let job = self.active.as_ref().and_then(|active| {
-                    // A healed release is its own way back: the one before it is damaged.
-                    let release = match active.rollout.kind {
-                        rollout::Kind::Healing => active.release_to.clone(),
-                        rollout::Kind::Change | rollout::Kind::First => active.release_from.clone(),
-                    }?;
-                    Some(Job::StageKept {
-                        release,
-                        number: active.rollout.back,
-                    })
-                });
-                match job {
-                    Some(job) => self.volume.ask(job),
-                    None => self.event(Event::BuildFailed {
-                        reason: "there is no release to go back to".into(),
-                    }),
-                }
-            }
+            Command::StageBack => self.stage_back(),
             Command::Examine(members) => {
                 let targets = self.targets(&members);
                 self.order(Order::Examine(targets));
@@ -121,20 +104,41 @@ impl Coordinator {
                 reason: "the candidate is not at hand any more".into(),
             });
         };
-        let commit = candidate.commit();
-        let document = Release {
-            revision: active.rollout.to.revision.clone(),
-            digest: active.rollout.to.digest,
-            author: commit.author.clone(),
-            committed: commit.committed,
-            subject: commit.subject.clone(),
-            built: Timestamp::now(),
-        };
+        let document = document(&active.rollout.to.revision, candidate);
         self.volume.ask(Job::Build {
             document: Box::new(document),
             tree: candidate.tree().clone(),
             number: active.rollout.to.switch,
         });
+    }
+
+    fn stage_back(&mut self) {
+        let job = self.active.as_ref().and_then(|active| {
+            let (release, again) = match active.rollout.kind {
+                // A healed release is its own way back: the one before it is damaged.
+                rollout::Kind::Healing => (active.release_to.clone()?, None),
+                rollout::Kind::Change | rollout::Kind::First => {
+                    let again = self.live.as_ref().map(|live| {
+                        (
+                            Box::new(document(&live.live.published, &live.validated)),
+                            live.validated.tree().clone(),
+                        )
+                    });
+                    (active.release_from.clone()?, again)
+                }
+            };
+            Some(Job::StageKept {
+                release,
+                number: active.rollout.back,
+                again,
+            })
+        });
+        match job {
+            Some(job) => self.volume.ask(job),
+            None => self.event(Event::BuildFailed {
+                reason: "there is no release to go back to".into(),
+            }),
+        }
     }
 
     fn check(&mut self, name: &ServiceName) {
@@ -154,7 +158,11 @@ impl Coordinator {
             .iter()
             .flatten()
             .map(|word| word.replace("{candidate}", &candidate));
+        let Some(rollout) = self.active.as_ref().map(|active| active.rollout.id.clone()) else {
+            return;
+        };
         let order = Order::Check {
+            rollout,
             service: name.clone(),
             command: command.collect(),
             within: service.verify.within,
@@ -247,4 +255,17 @@ impl Coordinator {
 
 fn names(members: &[MemberId]) -> Vec<ServiceName> {
     members.iter().map(|id| id.service.clone()).collect()
+}
+
+/// What a release says of itself: the commit whose files it holds.
+fn document(revision: &Revision, validated: &Validated) -> Release {
+    let commit = validated.commit();
+    Release {
+        revision: revision.clone(),
+        digest: validated.digest(),
+        author: commit.author.clone(),
+        committed: commit.committed,
+        subject: commit.subject.clone(),
+        built: Timestamp::now(),
+    }
 }

@@ -72,6 +72,8 @@ struct LiveRelease {
 struct Head {
     judged: Judged,
     ancestry: Ancestry,
+    /// The settled revision that it was judged against.
+    base: Option<Revision>,
     seen: Instant,
 }
 
@@ -92,6 +94,8 @@ struct Active {
     release_from: Option<ReleaseName>,
     release_to: Option<ReleaseName>,
     staged: Option<Box<StagedSwitch>>,
+    /// Whether it was taken up after a crash.
+    recovered: bool,
     /// What `current` points to, as far as this rollout moved it.
     current: Option<SwitchNumber>,
     switched: Option<Box<Switched>>,
@@ -154,9 +158,15 @@ struct Coordinator {
     /// Whom a damaged release touches: healing begins when nothing else is under way.
     healing: Option<BTreeMap<ServiceName, rollout::Effect>>,
     pids: BTreeMap<MemberId, u32>,
+    /// Services that a superseded rollout left without evidence.
+    unresolved: BTreeMap<ServiceName, rollout::Effect>,
+    /// Services whose last process ended for good, by their restart policy.
+    ended: std::collections::BTreeSet<ServiceName>,
+    /// The base against which a fresh look was asked for.
+    looked_for: Option<Revision>,
     /// Tasks that only carry an answer from one side to the other.
     aside: tokio::task::JoinSet<()>,
-    down: Option<tokio::sync::oneshot::Sender<()>>,
+    down: Option<tokio::sync::oneshot::Sender<Result<(), String>>>,
     shown: Option<StatusView>,
     end: Option<End>,
 }
@@ -172,21 +182,24 @@ impl Coordinator {
                 return end;
             }
             let wake = self.next_wake();
+            // While somebody is paused, only what ends the pause is listened to: no request, no news of the source.
+            let quiet = self.active.as_ref().is_some_and(|active| active.quiet);
             tokio::select! {
+                biased;
+                // The program is asked to end: services and guard go on.
+                () = signals.ended() => return End::Signal,
                 // An instance, or the guard. First, because a rollout waits for it.
                 Some(report) = self.reports.recv() => self.heard(report),
                 // A write on the volume came to its end.
                 Some(done) = self.done.recv() => self.volume_did(done),
                 // The repository was looked at.
-                Some(seen) = self.seen.recv() => self.source_saw(seen),
+                Some(seen) = self.seen.recv(), if !quiet => self.source_saw(seen),
                 // A person or a script wants something.
-                Some(request) = self.requests.recv() => self.answer(request),
+                Some(request) = self.requests.recv(), if !quiet => self.answer(request),
                 // The volume's top level changed, by us or by somebody else.
-                () = self.drift.rung() => self.look_at_links(),
+                () = self.drift.rung(), if !quiet => self.look_at_links(),
                 // Time passed that means something to a rollout, a back-off or an instance.
                 () = tokio::time::sleep_until(wake) => self.tick(),
-                // The program is asked to end: services and guard go on.
-                () = signals.ended() => return End::Signal,
             }
         }
     }

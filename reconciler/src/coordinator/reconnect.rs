@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use lockstep_core::ledger::SettledTree;
 use lockstep_core::rollout::{self, Event, MemberId, Outcome};
 use lockstep_core::service::ServiceName;
-use lockstep_guard::wire::Supervised;
+use lockstep_guard::wire::{Exit, RestartPolicy, Supervised};
 use lockstep_protocol::InstanceToken;
 
 use super::take_up::{Ended, Recovering};
-use super::{Active, Coordinator};
+use super::{Active, Coordinator, LiveRelease};
 use crate::agent::Order;
 use crate::candidate::Validated;
 use crate::candidate::worker::Base;
@@ -87,10 +87,18 @@ impl Coordinator {
         let fits = |known: &Validated| {
             known.digest() == validated.digest() && known.revision() == validated.revision()
         };
-        if let Some(live) = self.live.as_mut().filter(|live| fits(&live.validated)) {
+        // Of what is live, the newest commit with its files is the base: its policy judges what comes next.
+        let newest = |live: &LiveRelease| {
+            live.live.digest == validated.digest()
+                && (live.live.revision == *validated.revision()
+                    || (live.live.published == *validated.revision()
+                        && live.validated.revision() != &live.live.revision))
+        };
+        if let Some(live) = self.live.as_mut().filter(|live| newest(live)) {
             live.validated = Arc::clone(&validated);
             self.base.send_replace(Base {
-                settled: Some(Arc::clone(&validated)),
+                live: Some(Arc::clone(&validated)),
+                settled: Some(live.live.revision.clone()),
             });
         }
         if let Some(candidate) = self
@@ -130,6 +138,21 @@ impl Coordinator {
                 }
                 None => instance.alive = None,
             }
+            // What ended for good stays ended; what waits for its back-off is the guard's to start.
+            let policy = self
+                .settings
+                .service(&name)
+                .map(|service| service.process.restart);
+            let for_good = match (&known.last_exit, policy) {
+                (Some(Exit::Code(_) | Exit::Signal(_)), Some(RestartPolicy::Never))
+                | (Some(Exit::Code(0)), Some(RestartPolicy::OnFailure)) => true,
+                (_, _) => known.back_off_ms.is_some(),
+            };
+            if known.process.is_none() && for_good {
+                self.ended.insert(name);
+            } else {
+                self.ended.remove(&name);
+            }
         }
         for (name, _) in &self.services {
             self.instances.entry(MemberId::only(name)).or_default();
@@ -165,7 +188,7 @@ impl Coordinator {
     }
 
     /// With a release that settled, supervised services are started before any git server was asked.
-    fn start_the_dead(&self) {
+    pub(super) fn start_the_dead(&self) {
         if self.live.is_none() {
             return;
         }
@@ -180,7 +203,8 @@ impl Coordinator {
             .map(|(name, _)| name)
             .filter(|name| {
                 let instance = self.instances.get(&MemberId::only(name));
-                instance.is_none_or(|instance| instance.alive.is_none()) && !rolling(name)
+                let dead = instance.is_none_or(|instance| instance.alive.is_none());
+                dead && !rolling(name) && !self.ended.contains(name)
             })
             .cloned()
             .collect();
@@ -217,6 +241,7 @@ impl Coordinator {
             release_from: intent.from.map(|from| from.release),
             release_to: Some(intent.to.release),
             staged: None,
+            recovered: true,
             current,
             switched: None,
             began: Instant::now(),

@@ -47,7 +47,7 @@ pub enum Request {
     /// Commit the way back, or undo a commit.
     Commit(Undo, oneshot::Sender<Result<Committed, String>>),
     /// Stop everything: services, guard, reconciler.
-    Down(oneshot::Sender<()>),
+    Down(oneshot::Sender<Result<(), String>>),
 }
 
 /// What a look at the repository found.
@@ -145,6 +145,10 @@ impl Coordinator {
                     });
                     drop(answer.send(reached.map_err(|error| error.to_string())));
                 })));
+            }
+            Request::Retry(answer) if self.active.is_some() => {
+                let why = "a rollout is under way: `lockstep retry` when it has ended (`lockstep status`)";
+                drop(answer.send(Err(why.to_owned())));
             }
             Request::Retry(answer) => {
                 self.aborted = None;

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::take_up::take_up;
 use super::volume::VolumeThread;
-use super::{Coordinator, End, Handle, Request, drift};
+use super::{Coordinator, End, Handle, LiveRelease, Request, drift};
 use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders};
 use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
@@ -88,6 +88,10 @@ pub enum StartError {
     System(std::io::Error),
 }
 
+/// How far above the highest known number a stated switch is believed: a remade volume and state may be behind
+/// what an instance runs, but no volume has made this many switches more.
+pub(super) const BELIEVED: u64 = 1_000_000;
+
 /// Runs the reconciler until a signal, `lockstep down` or a higher term ends it.
 ///
 /// # Errors
@@ -108,6 +112,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         .services
         .iter()
         .filter_map(|service| folders.status(&service.name).ok().flatten()?.switch)
+        .filter(|switch| switch.0 <= switch_known.0.saturating_add(BELIEVED))
         .max()
         .unwrap_or(SwitchNumber(0));
     let switch_used = highest_stated.max(switch_known);
@@ -146,11 +151,17 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     let store = LedgerStore::open(desk)?;
 
     let readers = Reader::all(&settings);
-    let mut taken = take_up(&mut volume, found, &settings, &readers)?;
-    let base = Base {
-        settled: taken.live.as_ref().map(|live| Arc::clone(&live.validated)),
+    let mut taken = take_up(&mut volume, found, store.ledger(), &settings, &readers)?;
+    // The newest commit with the live files is what people call live, and what the head has to descend from.
+    let newest = |live: &LiveRelease| match store.ledger().last_settled() {
+        Some(last) if last.digest == live.live.digest => last.revision.clone(),
+        Some(_) | None => live.live.revision.clone(),
     };
-    let (base, base_of_worker) = watch::channel(base);
+    let newest = taken.live.as_ref().map(newest);
+    let (base, base_of_worker) = watch::channel(Base {
+        live: taken.live.as_ref().map(|live| Arc::clone(&live.validated)),
+        settled: newest.clone(),
+    });
     let (seen_by, seen) = mpsc::unbounded_channel();
     let (source, blobs) = Worker::start(
         state.join("mirror.git"),
@@ -162,6 +173,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     )?;
     let revisions = [
         taken.live.as_ref().map(|live| live.live.published.clone()),
+        newest,
         taken
             .recovering
             .as_ref()
@@ -241,6 +253,9 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         tidied: false,
         healing: taken.healing,
         pids: BTreeMap::new(),
+        unresolved: BTreeMap::new(),
+        ended: std::collections::BTreeSet::new(),
+        looked_for: None,
         aside: tokio::task::JoinSet::new(),
         down: None,
         shown: None,

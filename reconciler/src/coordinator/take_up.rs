@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_core::admission::Live;
-use lockstep_core::ledger::SettledTree;
+use lockstep_core::ledger::{Ledger, SettledTree};
 use lockstep_core::rollout;
 use lockstep_core::service::ServiceName;
 use lockstep_protocol::{Digest, Revision, RolloutId, SwitchNumber};
@@ -12,6 +12,7 @@ use lockstep_volume::{Current, Found, Intent, JournalRecord, OutcomeKind, Side, 
 use serde::{Deserialize, Serialize};
 
 use super::LiveRelease;
+use super::drift::effect;
 use super::start::StartError;
 use crate::candidate::{Reader, Validated};
 use crate::settings::Settings;
@@ -67,6 +68,7 @@ impl Taken {
 pub(super) fn take_up(
     volume: &mut Volume,
     found: Found,
+    ledger: &Ledger,
     settings: &Settings,
     readers: &[Reader],
 ) -> Result<Taken, StartError> {
@@ -108,7 +110,13 @@ pub(super) fn take_up(
         if let Some(from) = &intent.from {
             taken.live = read_side(volume, from, settings, readers)?;
         }
-        let candidate = read_side(volume, &intent.to, settings, readers)?.map(|side| side.validated);
+        // A candidate that cannot be read any more is no reason not to start: the way back does not need it.
+        let candidate = read_side(volume, &intent.to, settings, readers)
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "the release of the rollout that was under way is damaged");
+                None
+            })
+            .map(|side| side.validated);
         taken.recovering = Some(Recovering {
             intent,
             current,
@@ -116,8 +124,8 @@ pub(super) fn take_up(
         });
         return Ok(taken);
     }
-    match found.current {
-        Current::None => {}
+    let lost = match found.current {
+        Current::None => None,
         Current::Live {
             switch,
             release,
@@ -131,17 +139,50 @@ pub(super) fn take_up(
                 release,
             };
             taken.live = read_side(volume, &side, settings, readers)?;
+            return Ok(taken);
         }
         Current::Dangling { target, .. } => {
-            taken.lost(format!("`current` points to {}, which is gone", target.display()));
+            Some(format!("`current` points to {}, which is gone", target.display()))
         }
         Current::Foreign { target } => {
             let target = target.map_or_else(
                 || "no link".to_owned(),
                 |to| format!("a link to {}", to.display()),
             );
-            taken.lost(format!("`current` is {target}, which is none of Lockstep's"));
+            Some(format!("`current` is {target}, which is none of Lockstep's"))
         }
+    };
+    // Something settled before, so somebody else took `current` away: what settled last is live, and is healed
+    // under the services that run it.
+    let kept = ledger.last_settled().and_then(|last| {
+        let mine = volume
+            .kept()
+            .into_iter()
+            .filter(|kept| kept.digest == last.digest);
+        mine.max_by_key(|kept| kept.last_switch)
+    });
+    match (kept, lost) {
+        (Some(kept), lost) => {
+            let what = lost.unwrap_or_else(|| "`current` is gone".to_owned());
+            let side = Side {
+                switch: kept.last_switch.unwrap_or(found.highest_switch),
+                revision: kept.revision,
+                digest: kept.digest,
+                release: kept.name,
+            };
+            taken.live = read_side(volume, &side, settings, readers)?;
+            let message = format!("{what}: somebody else changed the volume; what settled last is put back");
+            tracing::error!("{message}");
+            taken.alarms.insert("drift", message);
+            taken.healing = Some(
+                readers
+                    .iter()
+                    .map(|reader| (reader.name.clone(), effect(reader)))
+                    .collect(),
+            );
+        }
+        (None, Some(what)) => taken.lost(what),
+        (None, None) => {}
     }
     Ok(taken)
 }

@@ -29,6 +29,8 @@ pub enum Job {
     StageKept {
         release: ReleaseName,
         number: SwitchNumber,
+        /// What it is built from again, where it is not kept any more.
+        again: Option<(Box<Release>, Tree)>,
     },
     /// Write an intent to the journal.
     RecordIntent(Box<Intent>),
@@ -52,7 +54,7 @@ pub enum Job {
 #[derive(Debug)]
 pub enum Done {
     /// A release is built and its switch staged.
-    Built(Result<(Box<Prepared>, Box<StagedSwitch>), Fault>),
+    Built(Result<(Box<Prepared>, Box<StagedSwitch>), (SwitchNumber, Fault)>),
     /// A switch back is staged.
     StagedKept(Result<Box<StagedSwitch>, Fault>),
     /// The intent is written.
@@ -193,8 +195,18 @@ impl Worker {
                 document,
                 tree,
                 number,
-            } => Some(Done::Built(self.build(&document, &tree, number))),
-            Job::StageKept { release, number } => Some(Done::StagedKept(self.stage_kept(&release, number))),
+            } => Some(Done::Built(
+                self.build(&document, &tree, number)
+                    .map_err(|fault| (number, fault)),
+            )),
+            Job::StageKept {
+                release,
+                number,
+                again,
+            } => {
+                let staged = self.stage_kept(&release, number, again);
+                Some(Done::StagedKept(staged))
+            }
             Job::RecordIntent(intent) => Some(Done::IntentRecorded(
                 self.volume.journal_intent(&intent).map_err(Into::into),
             )),
@@ -242,15 +254,20 @@ impl Worker {
         &mut self,
         release: &ReleaseName,
         number: SwitchNumber,
+        again: Option<(Box<Release>, Tree)>,
     ) -> Result<Box<StagedSwitch>, Fault> {
-        let Some(prepared) = self.volume.prepare_kept(release)? else {
+        if let Some(prepared) = self.volume.prepare_kept(release)? {
+            return Ok(Box::new(self.volume.stage_switch(&prepared, number)?));
+        }
+        // Damaged or gone: the mirror still has every file of it.
+        let Some((document, tree)) = again else {
             let message = format!("the previous release {release} is not on the volume any more");
             return Err(Fault {
                 message,
                 deposed: false,
             });
         };
-        Ok(Box::new(self.volume.stage_switch(&prepared, number)?))
+        self.build(&document, &tree, number).map(|(_, staged)| staged)
     }
 
     fn drift(&mut self, check: fn(&mut Volume) -> Result<Vec<Drift>, ChangeError>) -> Option<Done> {

@@ -61,6 +61,12 @@ pub(super) fn resolve(file: &Path, written: written::Settings) -> Result<Setting
             "more than 0 and at most 2s is expected, for example \"500ms\"",
         );
     }
+    if written.rollout.observe {
+        resolver.wrong(
+            "rollout.observe",
+            "this build cannot only observe; leave it out, or set it to false",
+        );
+    }
     let bake = resolver.duration("rollout.bake", written.rollout.bake);
     let state = resolver.path(&written.state.path);
     if state.starts_with(&volume.path) || volume.path.starts_with(&state) {
@@ -162,7 +168,15 @@ impl Resolver {
             service.reload.restart,
         ) {
             (Some(signal), None, None) => {
-                if !lockstep_guard::is_signal(&signal) {
+                if matches!(
+                    signal.as_str(),
+                    "SIGKILL" | "SIGSTOP" | "SIGCONT" | "SIGTSTP" | "SIGTTIN" | "SIGTTOU"
+                ) {
+                    self.wrong(
+                        &reload_key,
+                        &format!("{signal} cannot tell a service anything; use for example \"SIGHUP\" or \"SIGUSR1\""),
+                    );
+                } else if !lockstep_guard::is_signal(&signal) {
                     self.wrong(
                         &reload_key,
                         &format!("{signal:?} is no signal; write its name, for example \"SIGHUP\""),

@@ -131,6 +131,7 @@ pub(super) struct Probe {
 pub(super) struct Rollout {
     pub(super) pause_limit: SignedDuration,
     pub(super) bake: SignedDuration,
+    pub(super) observe: bool,
 }
 
 impl Default for Rollout {
@@ -138,6 +139,7 @@ impl Default for Rollout {
         Self {
             pause_limit: SignedDuration::from_millis(500),
             bake: SignedDuration::ZERO,
+            observe: false,
         }
     }
 }

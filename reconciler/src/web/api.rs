@@ -351,7 +351,7 @@ pub(super) async fn commit(State(door): State<Door>, Json(undo): Json<Undo>) -> 
 }
 
 pub(super) async fn down(State(door): State<Door>) -> Result<Json<()>, Failed> {
-    door.ask(Request::Down).await.map(Json)
+    door.ask(Request::Down).await?.map(Json).map_err(refused)
 }
 
 /// Whether the program lives.

@@ -242,7 +242,7 @@ impl World {
         }
     }
 
-    pub(super) fn thaw(&mut self) {
+    pub(crate) fn thaw(&mut self) {
         for instance in self.instances.values_mut() {
             if let Some(process) = &mut instance.process {
                 process.paused = false;

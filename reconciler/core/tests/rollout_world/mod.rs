@@ -21,7 +21,7 @@ use lockstep_core::service::ServiceName;
 use lockstep_protocol::{Digest, InstanceToken, RolloutId, Status, SwitchNumber};
 
 pub(crate) use act::Act;
-pub(crate) use build::{Service, world};
+pub(crate) use build::{Service, command_line, world};
 
 /// A fault, or another thing that happens only so often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

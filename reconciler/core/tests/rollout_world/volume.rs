@@ -61,7 +61,7 @@ impl World {
                     }
                 }
                 self.write(well, Event::Flushed, Event::FlushFailed { reason }, |volume| {
-                    volume.flushed = true
+                    volume.flushed = true;
                 });
             }
             Command::Withdraw(_) => {

@@ -115,7 +115,12 @@ fn an_offer_is_put_there_whole_and_taken_back() {
         1,
         "no temporary is left"
     );
-    folders.withdraw_offer(&service);
-    folders.withdraw_offer(&service);
+    folders.withdraw_offer(&service, &lockstep_protocol::RolloutId("2-3".to_owned()));
+    assert!(
+        folders.of(&service).join(OFFER).exists(),
+        "another rollout's offer stays"
+    );
+    folders.withdraw_offer(&service, &offer.rollout);
+    folders.withdraw_offer(&service, &offer.rollout);
     assert_eq!(std::fs::read_dir(folders.of(&service)).unwrap().count(), 0);
 }
