@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use std::io::{Read as _, Write as _, stdin};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -33,6 +34,7 @@ pub(crate) fn leave_behind(state: &Path) -> Result<ExitReason, GuardError> {
     let (mut ours, theirs) = UnixStream::pair().map_err(GuardError::system("cannot make a socket"))?;
     let program = PathBuf::from("/proc/self/exe");
     Command::new(&program)
+        .arg0("lockstep-guard")
         .args([crate::GUARD, "--detached", "--state"])
         .arg(&state)
         .current_dir("/")

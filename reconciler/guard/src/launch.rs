@@ -12,6 +12,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -74,6 +75,7 @@ impl Launch {
         socket.set_nonblocking(true)?;
         // The same build as the guard's, also when the file was replaced meanwhile.
         let child = Command::new("/proc/self/exe")
+            .arg0("lockstep-child")
             .arg(crate::EXEC)
             .env_clear()
             .current_dir("/")
