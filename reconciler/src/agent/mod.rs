@@ -31,6 +31,7 @@ use lockstep_core::rollout::{CheckVerdict, Event, MemberId};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Definition, Supervised};
 use lockstep_protocol::{InstanceToken, Offer, RolloutId};
+use tokio::sync::mpsc;
 
 pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
 pub(crate) use link::{LinkError, claim};
@@ -85,6 +86,37 @@ pub enum Order {
     },
     /// Stop all services and end the guard. Answered by [`Report::Down`].
     Shutdown,
+}
+
+/// Where the coordinator puts its orders.
+///
+/// Each goes with the number of losses of the guard that its giver knew of. What was ordered by one who did not know
+/// yet that the guard was lost is not carried out on the next connection: nobody waits for its answer any more, and
+/// a pause that nobody ends would last until its limit.
+#[derive(Debug)]
+pub struct Orders {
+    sender: mpsc::UnboundedSender<(u64, Order)>,
+    losses: u64,
+}
+
+impl Orders {
+    /// The coordinator's end, and the agent's.
+    #[must_use]
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<(u64, Order)>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { sender, losses: 0 }, receiver)
+    }
+
+    /// Gives an order.
+    pub fn give(&self, order: Order) {
+        // The agent is gone only while the program ends.
+        let _ = self.sender.send((self.losses, order));
+    }
+
+    /// [`Event::AgentLost`] was heard.
+    pub fn note_loss(&mut self) {
+        self.losses += 1;
+    }
 }
 
 /// An instance that is meant, and the signal for it where one is to be sent.

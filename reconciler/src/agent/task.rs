@@ -33,7 +33,9 @@ pub struct AgentFailed(#[from] notify::Error);
 pub struct Agent {
     pub(super) spec: AgentSpec,
     clock: Clock,
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: mpsc::UnboundedReceiver<(u64, Order)>,
+    /// How often the guard was lost.
+    losses: u64,
     reports: mpsc::UnboundedSender<Report>,
     pub(super) pending: BTreeMap<u64, Pending>,
     heard: Heard,
@@ -95,7 +97,7 @@ impl Agent {
     pub fn new(
         spec: AgentSpec,
         clock: Clock,
-        orders: mpsc::UnboundedReceiver<Order>,
+        orders: mpsc::UnboundedReceiver<(u64, Order)>,
         reports: mpsc::UnboundedSender<Report>,
     ) -> Result<Self, AgentFailed> {
         let doorbell = Arc::new(Notify::new());
@@ -111,6 +113,7 @@ impl Agent {
             spec,
             clock,
             orders,
+            losses: 0,
             reports,
             pending: BTreeMap::new(),
             heard: Heard::default(),
@@ -152,7 +155,14 @@ impl Agent {
                             break;
                         }
                         Ended::Lost => {
-                            self.pending.clear();
+                            let pending = std::mem::take(&mut self.pending);
+                            if pending
+                                .values()
+                                .any(|asked| matches!(asked, Pending::Stop { .. }))
+                            {
+                                self.tell(Report::Stopped(Err("the guard was lost".to_owned())));
+                            }
+                            self.losses += 1;
                             self.tell(Report::Event(Event::AgentLost));
                         }
                     }
@@ -169,12 +179,13 @@ impl Agent {
                         () = tokio::time::sleep(back_off(tries)) => {}
                         order = self.orders.recv() => match order {
                             None => break,
-                            Some(Order::Shutdown) => {
+                            Some((_, Order::Shutdown)) => {
                                 let why = format!("the guard cannot be reached, and whoever it had started may live: {error}");
                                 self.tell(Report::Down(Err(why)));
                             }
+                            Some((losses, order)) if self.is_stale(losses, &order) => self.drop_stale(order),
                             // Nothing can be done now; the coordinator hears of it when the guard is back.
-                            Some(order) => self.refuse(order, "the guard cannot be reached"),
+                            Some((_, order)) => self.refuse(order, "the guard cannot be reached"),
                         },
                     }
                 }
@@ -192,7 +203,11 @@ impl Agent {
                 // The coordinator wants something. Receiving is cancel-safe.
                 order = self.orders.recv() => match order {
                     None => return Ended::Orders,
-                    Some(order) => self.carry_out(order, &mut link).await,
+                    Some((losses, order)) if self.is_stale(losses, &order) => {
+                        self.drop_stale(order);
+                        Ok(None)
+                    }
+                    Some((_, order)) => self.carry_out(order, &mut link).await,
                 },
                 // The guard answers, or tells something by itself. What was read is kept in the link.
                 message = link.receive() => match message {
@@ -231,6 +246,19 @@ impl Agent {
                     return Ended::Lost;
                 }
             }
+        }
+    }
+
+    /// Whether an order was given before the loss of the guard was known. What ends something is carried out all the
+    /// same.
+    fn is_stale(&self, losses: u64, order: &Order) -> bool {
+        losses < self.losses && !matches!(order, Order::Shutdown | Order::Release)
+    }
+
+    /// Whoever gave it hears of the loss, which answers everything but a stop.
+    fn drop_stale(&self, order: Order) {
+        if let Order::Stop(_) = order {
+            self.refuse(order, "the guard was lost");
         }
     }
 

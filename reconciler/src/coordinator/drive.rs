@@ -29,6 +29,7 @@ impl Coordinator {
             Report::Event(event) => {
                 if event == Event::AgentLost {
                     self.connected = false;
+                    self.orders.note_loss();
                 }
                 self.note(&event);
                 if self.active.is_some() {

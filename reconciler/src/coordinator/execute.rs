@@ -68,8 +68,7 @@ impl Coordinator {
     }
 
     pub(super) fn order(&self, order: Order) {
-        // The agent is gone only while the program ends.
-        let _ = self.orders.send(order);
+        self.orders.give(order);
     }
 
     /// The instances that are meant now, with the signals their services are told by.

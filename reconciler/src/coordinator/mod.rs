@@ -7,7 +7,7 @@
 //! | task or thread | owns | tells the loop | is told by |
 //! |---|---|---|---|
 //! | this loop | the rollout, the ledger, what is known of instances | | |
-//! | [`agent`](crate::agent) task | the connection to the guard, probes, checks | [`Report`] | [`Order`] |
+//! | [`agent`](crate::agent) task | the connection to the guard, probes, checks | [`Report`] | [`Order`](crate::agent::Order) |
 //! | source thread ([`candidate::worker`](crate::candidate::worker)) | the mirror, judging | [`Seen`] | [`worker::Request`], a watch with the base |
 //! | volume thread ([`volume`]) | the volume | [`Done`] | [`Job`] |
 //! | web and control tasks ([`web`](crate::web)) | connections | [`Request`] | a watch that only wakes, the [`EventLog`] |
@@ -45,7 +45,7 @@ use lockstep_protocol::{Revision, SwitchNumber};
 use lockstep_volume::{ReleaseName, StagedSwitch, Switched};
 use tokio::sync::{mpsc, watch};
 
-use crate::agent::{Order, Report};
+use crate::agent::{Orders, Report};
 use crate::candidate::worker::{Base, Seen, Worker};
 use crate::candidate::{Judged, Reader, Validated};
 use crate::clock::Clock;
@@ -128,7 +128,7 @@ struct Coordinator {
     store: LedgerStore,
     events: Arc<EventLog>,
     metrics: Arc<Metrics>,
-    orders: mpsc::UnboundedSender<Order>,
+    orders: Orders,
     reports: mpsc::UnboundedReceiver<Report>,
     volume: VolumeThread,
     done: mpsc::UnboundedReceiver<Done>,

@@ -165,7 +165,7 @@ impl Coordinator {
         if !unwanted.is_empty() {
             tracing::warn!(services = ?unwanted, "not in the settings any more: stopped");
             self.instances.retain(|id, _| !unwanted.contains(&id.service));
-            let _ = self.orders.send(Order::Dismiss(unwanted));
+            self.orders.give(Order::Dismiss(unwanted));
         }
         if !self.connected {
             self.connected = true;
@@ -181,7 +181,7 @@ impl Coordinator {
                 .keys()
                 .map(|id| id.service.clone())
                 .collect();
-            let _ = self.orders.send(Order::Hold(services));
+            self.orders.give(Order::Hold(services));
             self.event(Event::AgentBack { alive });
         }
         self.start_the_dead();
@@ -209,7 +209,7 @@ impl Coordinator {
             .cloned()
             .collect();
         if !dead.is_empty() {
-            let _ = self.orders.send(Order::Start(dead));
+            self.orders.give(Order::Start(dead));
         }
     }
 

@@ -178,7 +178,7 @@ impl Coordinator {
             Request::Down(answer) => {
                 self.down = Some(answer);
                 // An order is dropped only while the program ends anyway.
-                let _ = self.orders.send(Order::Shutdown);
+                self.orders.give(Order::Shutdown);
             }
         }
     }

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use super::take_up::take_up;
 use super::volume::VolumeThread;
 use super::{Coordinator, End, Handle, LiveRelease, Request, drift};
-use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders};
+use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Orders};
 use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
 use crate::clock::Clock;
@@ -188,7 +188,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     let highest_switch = volume.highest_switch();
     let (done_by, done) = mpsc::unbounded_channel();
     let volume = VolumeThread::start(volume, blobs, done_by).map_err(StartError::System)?;
-    let (orders, orders_of_agent) = mpsc::unbounded_channel();
+    let (orders, orders_of_agent) = Orders::channel();
     let (reports_by, reports) = mpsc::unbounded_channel();
     let agent = tokio::spawn(Agent::new(spec, clock, orders_of_agent, reports_by)?.run());
 
