@@ -87,6 +87,7 @@ impl Crashes {
         let lab = Lab::builder()
             .service(connected(Service::voting("a"), &sessions[0]))
             .service(connected(Service::acknowledged("b"), &sessions[1]))
+            .settings("[rollout]\npause_limit = \"500ms\"")
             .start();
         lab.kill_reconciler();
         lab.spawn_with_points(&[]);
