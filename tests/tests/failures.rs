@@ -203,11 +203,21 @@ fn a_service_that_dies_of_its_signal_is_started_on_what_was_live() {
 }
 
 #[test]
-fn a_service_that_only_runs_fails_by_dying_soon_after_it_was_told() {
-    let lab = with(Service::running("bad"));
+fn a_service_that_only_runs_fails_by_dying_of_a_signal_that_it_seemed_to_handle() {
+    let lab = with(Service::running("bad").arg("--fragile"));
     let before = lab.process("bad");
-    goes_back(&lab, "value = 2\nbehave = \"exit\"", "exited with status 3");
+    let revision = goes_back(&lab, "value = 2", "exited with status 4");
     assert_ne!(lab.process("bad"), before);
+    let quarantined = lab.status().quarantined;
+    let reason = &quarantined
+        .iter()
+        .find(|entry| entry.revision == revision)
+        .expect("it is named")
+        .reason;
+    assert!(
+        reason.contains("its first SIGHUP"),
+        "the usual cause is named: {reason}"
+    );
 }
 
 #[test]

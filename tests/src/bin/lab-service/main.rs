@@ -41,6 +41,9 @@ struct Args {
     /// How it is told
     #[arg(long, value_enum, default_value_t = Reload::Usr1)]
     reload: Reload,
+    /// Catch the signal and die of it all the same, as runtimes do that only look as if they handled it
+    #[arg(long)]
+    fragile: bool,
     /// The table it reads instead of its own
     #[arg(long)]
     section: Option<String>,
@@ -109,7 +112,7 @@ fn main() -> ExitCode {
     // The handler comes first: before it the signal kills.
     let told = match args.style {
         Style::Client => None,
-        Style::Hand | Style::Plain => Some(told::Told::by(args.reload)),
+        Style::Hand | Style::Plain => Some(told::Told::by(args.reload, args.fragile)),
     };
     std::thread::sleep(Duration::from_millis(args.slow_start));
     let served = Arc::new(Served::default());

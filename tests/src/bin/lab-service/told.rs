@@ -19,12 +19,18 @@ pub(crate) enum Told {
 
 impl Told {
     /// Caught from here on.
-    pub(crate) fn by(reload: Reload) -> Self {
+    pub(crate) fn by(reload: Reload, fragile: bool) -> Self {
         let number = match reload {
             Reload::Usr1 => SIGUSR1,
             Reload::Hup => SIGHUP,
             Reload::Watch | Reload::Never => return Self::Look { seen: current() },
         };
+        if fragile {
+            // SAFETY: ending the process this way is allowed in a signal handler.
+            let caught =
+                unsafe { signal_hook::low_level::register(number, || signal_hook::low_level::exit(4)) };
+            caught.expect("the signal can be caught");
+        }
         let (bell, ringer) = UnixStream::pair().expect("a socket pair can be made");
         signal_hook::low_level::pipe::register(number, ringer).expect("the signal can be caught");
         bell.set_read_timeout(Some(Duration::from_millis(20)))
