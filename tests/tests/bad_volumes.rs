@@ -181,8 +181,11 @@ fn a_tampered_file_is_found_at_the_start_and_everybody_who_reads_it_is_told() {
 }
 
 #[test]
-fn a_removed_link_is_put_back() {
+fn a_removed_link_is_put_back_also_while_reconciling_is_suspended() {
     let lab = lab().start();
+    // A suspension holds candidates back, never a healing.
+    lab.lockstep(&["suspend", "--reason", "the exchange is open"])
+        .done();
     let link = lab.volume().join("config.toml");
     let changed = lab.now();
     fs::remove_file(&link).expect("the lab is ours");

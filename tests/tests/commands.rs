@@ -323,3 +323,32 @@ fn what_is_asked_wrongly_is_misuse() {
     let said = lab.lockstep(&["revert", "no-such-revision"]).failed(1);
     assert!(said.contains("no-such-revision"), "{said}");
 }
+
+#[test]
+fn wait_for_a_revision_that_was_left_out_returns_with_its_descendant() {
+    let lab = lab();
+    let slow = lab.set(&[("a", "value = 2\ndelay = 700")]);
+    lab.wait_kind("Verifying", &slow);
+    let left_out = lab.set(&[("a", "value = 3")]);
+    let last = lab.set(&[("a", "value = 4")]);
+    lab.lockstep(&["wait", left_out.as_str(), "--timeout", "20s"])
+        .done();
+    assert_eq!(lab.status().live.map(|live| live.revision), Some(last));
+}
+
+#[test]
+fn down_in_the_middle_of_a_rollout_leaves_one_of_both_for_everybody() {
+    let lab = lab();
+    let revision = lab.set(&[("a", "value = 2\ndelay = 1500"), ("b", "value = 2")]);
+    lab.wait_kind("Verifying", &revision);
+    lab.lockstep(&["down"]).done();
+    eventually("nobody is left", || lab.processes().is_empty());
+    lab.start_reconciler();
+    lab.wait_status("the rollout is over", |status| {
+        status.rollout.is_none() && status.services.iter().all(|service| service.current)
+    });
+    assert_eq!(lab.value("a"), lab.value("b"));
+    lab.assert_volume_whole();
+    lab.wait_settled(&lab.set(&[("a", "value = 5"), ("b", "value = 5")]));
+    assert_eq!((lab.value("a"), lab.value("b")), (5, 5));
+}

@@ -1,11 +1,12 @@
 //! A failure after the switch: everybody goes back, and the revision is quarantined.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lockstep_protocol::Revision;
 use lockstep_tests::events::Event;
 use lockstep_tests::processes::{Process, Role};
-use lockstep_tests::wait::eventually;
+use lockstep_tests::wait::{eventually, stays};
 use lockstep_tests::{Lab, Service};
 use rustix::process::Signal;
 
@@ -417,12 +418,38 @@ fn stuck_names_who_is_silent_holds_candidates_and_ends_with_a_successor() {
 }
 
 #[test]
-fn a_tree_that_settled_before_replaces_a_stuck_rollout() {
+fn the_live_tree_as_a_commit_of_its_own_does_not_end_stuck_before_everybody_is_heard() {
     let lab = with(Service::by_hand("bad").within(SHORT));
     lab.set(&[("bad", "value = 2\nbehave = \"stubborn\""), ("good", "value = 2")]);
     lab.wait_event("Stuck", |event| event.kind == "Stuck");
     let back = lab.set(&[("bad", "value = 1"), ("good", "value = 1")]);
+    lab.lockstep(&["sync"]).done();
+    stays("nobody claims that it settled", Duration::from_secs(3), || {
+        lab.events().iter().all(|event| !event.is("Settled", &back))
+    });
     lab.process("bad").signal(Signal::KILL);
+    lab.wait_settled(&back);
+    assert_eq!((lab.value("bad"), lab.value("good")), (1, 1));
+}
+
+#[test]
+fn a_tree_that_settled_before_is_tried_while_a_rollout_is_stuck() {
+    let lab = with(Service::by_hand("bad").within(SHORT));
+    lab.wait_settled(&lab.set(&[("bad", "value = 2"), ("good", "value = 2")]));
+    lab.set(&[("bad", "value = 3\nbehave = \"stubborn\""), ("good", "value = 3")]);
+    lab.wait_event("Stuck", |event| event.kind == "Stuck");
+    let back = lab.set(&[("bad", "value = 1"), ("good", "value = 1")]);
+    lab.wait_kind("Preparing", &back);
+    lab.process("bad").signal(Signal::KILL);
+    eventually("everybody works with one of the trees that settled", || {
+        let status = lab.status();
+        let done = status.rollout.is_none() && status.services.iter().all(|service| service.current);
+        done && lab.value("bad") == lab.value("good")
+    });
+    assert!([1, 2].contains(&lab.value("bad")), "{}", lab.value("bad"));
+    lab.assert_nobody_stopped();
+    // What is tried again by itself, or when it is asked for, ends there.
+    lab.lockstep(&["retry"]).done();
     lab.wait_settled(&back);
     assert_eq!((lab.value("bad"), lab.value("good")), (1, 1));
 }
