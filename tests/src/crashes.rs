@@ -356,16 +356,23 @@ fn leftovers(own: &std::path::Path) -> Vec<String> {
         left.extend(terms.iter().cloned());
     }
     for term in &terms {
-        let staged = names(&own.join(term));
-        let strange = staged
-            .into_iter()
-            .filter(|name| {
-                !["journal", "spare", "reserve"]
-                    .iter()
-                    .any(|known| name.starts_with(known))
-            })
-            .map(|name| format!("{term}/{name}"));
-        left.extend(strange);
+        let folder = own.join(term);
+        let (mut folders, mut files) = (Vec::new(), Vec::new());
+        for name in names(&folder) {
+            if name == "journal" || name.starts_with("reserve-") {
+                continue;
+            }
+            let kind = if folder.join(&name).is_dir() {
+                &mut folders
+            } else {
+                &mut files
+            };
+            kind.push(format!("{term}/{name}"));
+        }
+        // The tree that the next build begins with, and its manifest; it keeps the name of what it was made from.
+        if (folders.len(), files.len()) != (1, 1) {
+            left.extend(folders.into_iter().chain(files));
+        }
     }
     left
 }

@@ -113,6 +113,14 @@ impl Lab {
         }
     }
 
+    /// Lets a stopped reconciler go on.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn wake_reconciler(&self) {
+        self.reconciler().expect("it lives").signal(Signal::CONT);
+    }
+
     /// Kills whoever is named and lives, at once, and waits until they are gone. Gives how many there were.
     pub fn kill_any(&self, roles: &[Role]) -> usize {
         let all: Vec<Process> = self

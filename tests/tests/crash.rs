@@ -229,3 +229,43 @@ fn a_service_that_is_restarted_for_a_change_is_started_once_wherever_the_reconci
         lab.assert_nobody_stopped();
     }
 }
+
+#[test]
+fn a_pause_that_was_ordered_before_the_guard_died_is_not_carried_out_by_its_successor() {
+    let lab = Lab::builder()
+        .service(Service::acknowledged("a"))
+        .service(Service::acknowledged("b"))
+        .start();
+    lab.kill_reconciler();
+    lab.spawn_with_points(&[]);
+    let mut points = Vec::new();
+    for number in 0..7 {
+        // The later ones are those of which is spoken: from the intent to the pause the reconciler waits for nobody,
+        // and so it orders the pause before it hears of the death.
+        lab.stop_after(number);
+        let began = lab.now();
+        let line = format!("value = {}", number + 2);
+        let revision = lab.set(&[("a", &line), ("b", &line)]);
+        let settled = || {
+            lab.events()
+                .iter()
+                .any(|event| event.seq > began && event.kind == "Settled")
+        };
+        let Arrival::At(point) = lab.wait_stopped(settled) else {
+            panic!("a rollout has more than {number} points");
+        };
+        lab.kill_guard();
+        lab.wake_reconciler();
+        lab.wait_settled(&revision);
+        let log = fs::read_to_string(lab.state().join("guard.log")).expect("the guard writes one");
+        assert!(
+            !log.contains("the pause's limit passed"),
+            "nobody ended the pause after {point}:\n{log}"
+        );
+        points.push(point);
+    }
+    assert!(
+        points.contains(&"Preparing Before RecordIntent".to_owned()),
+        "{points:?}"
+    );
+}
