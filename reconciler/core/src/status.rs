@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::admission::{CandidateState, Live, Until, Verdict};
 use crate::instances::{Instance, InstanceState, Instances, ReadsTable};
 use crate::ledger::Ledger;
-use crate::rollout::{Leg, Moment, Phase, Progress, Rollout};
+use crate::rollout::{Leg, MemberId, Moment, Phase, Progress, Rollout};
 use crate::service::{ServiceName, Tier, Verify};
 
 /// What `lockstep status --json` prints.
@@ -191,16 +191,18 @@ pub fn status(facts: &StatusFacts<'_>) -> StatusView {
         ));
     }
     for view in &services {
-        for instance in view
-            .instances
-            .iter()
-            .filter(|instance| instance.state == InstanceState::Diverged)
-        {
-            let why = instance
-                .error
-                .as_deref()
-                .unwrap_or("it runs something else than what is live");
-            alarms.push(format!("{} is diverged: {why}", view.name));
+        for (index, instance) in (0..).zip(&view.instances) {
+            if instance.state == InstanceState::Diverged {
+                let id = MemberId {
+                    service: view.name.clone(),
+                    index,
+                };
+                let why = instance
+                    .error
+                    .as_deref()
+                    .unwrap_or("it runs something else than what is live");
+                alarms.push(format!("{id} is diverged: {why}"));
+            }
         }
     }
     let rollout = facts.rollout.filter(|rollout| rollout.outcome().is_none());
@@ -387,3 +389,6 @@ fn view_of_rollout(rollout: &Rollout) -> RolloutView {
         waiting,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! read the difference before you commit it. New scenario: a new file, and its name in the list below.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "the scenarios are files")]
 
 mod rollout_world;
 
@@ -44,6 +45,7 @@ scenarios!(
     crash_twice,
     deposed,
     died_before_the_switch,
+    died_while_the_switch_was_made,
     died_on_the_signal,
     first_release,
     first_release_fails,
@@ -241,7 +243,9 @@ impl Stage {
             ["crash-loops", name] => self.mood(name, Some(Mood::Dies)),
             ["well", name] => self.mood(name, None),
             ["dies", name] => self.force(&Act::Die(id(name))),
+            ["starts", name] => self.world.act(&Act::FinishStart(id(name))),
             ["not-started", name] => self.force(&Act::FailStart(id(name))),
+            ["reads", name] => self.world.act(&Act::Read(id(name))),
             ["applies", name] => self.world.act(&Act::Apply(id(name))),
             ["lose-agent"] => self.force(&Act::LoseAgent),
             ["return-agent"] => self.world.act(&Act::ReturnAgent),
@@ -255,6 +259,7 @@ impl Stage {
             ["depose"] => self.world.tell(Event::Deposed),
             ["pause-expires"] => {
                 self.world.thaw();
+                self.world.expired = true;
                 self.world.tell(Event::PauseExpired);
             }
             _ => panic!("`{line}` is no step"),

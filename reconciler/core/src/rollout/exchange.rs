@@ -8,6 +8,9 @@
 //!   [`Event::AgentLost`] comes after the last answer.
 //! - The answers of the volume come in the order of its commands, and so do those of the agent to
 //!   [`Command::Tell`]. An order to start or restart may take its time.
+//! - What happened to an instance before `current` moved is told before [`Event::Switched`]: a start that is
+//!   told after it counts as a start on the new release. For the same reason services are held before it is
+//!   found out who lives ([`super::Found`]).
 //! - A failure means that nothing was done: after [`Event::SwitchFailed`] `current` is where it was.
 //! - [`Command::StageBack`], [`Command::Flush`], [`Command::Withdraw`], [`Command::Hold`] and
 //!   [`Command::Release`] may come again.

@@ -465,7 +465,17 @@ impl Member {
             },
             Tier::Acknowledged | Tier::Voting => {
                 let last = match &self.statement {
-                    Some(Status { attempted, .. }) => match attempted.switch {
+                    Some(Status {
+                        attempted,
+                        switch: runs,
+                        ..
+                    }) => match attempted.switch {
+                        Some(tried) if tried == switch => match runs {
+                            Some(runs) => {
+                                format!("it says that it applied that, and that it runs switch {runs}")
+                            }
+                            None => "it says that it applied that, and that it runs nothing".to_owned(),
+                        },
                         Some(other) => format!("its status file still speaks of switch {other}"),
                         None => "its status file names no switch".to_owned(),
                     },

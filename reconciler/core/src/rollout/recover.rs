@@ -71,6 +71,10 @@ pub fn recover(mut rollout: Rollout, found: &Found, now: Moment) -> (Rollout, Ve
     }
     if found.current != from && found.current != Some(rollout.to.switch) {
         out.push(rollout.say_why(NoticeKind::Alarm, failure.message.clone()));
+        if let Some(foreign) = found.current.filter(|foreign| *foreign > rollout.back) {
+            // Numbers only grow, also past one that somebody else made up.
+            rollout.back = foreign.next();
+        }
     }
     if found.quarantined {
         // Why it failed is kept there: nothing that is known now is a better reason.

@@ -155,7 +155,16 @@ fn pausing(rollout: &mut Rollout, event: Event, out: &mut Vec<Command>) {
             out.push(Command::Switch(rollout.expected().0));
         }
         Event::PauseFailed { reason } => match rollout.leg {
-            Leg::There => close(rollout, Outcome::Aborted { reason }, out),
+            Leg::There => {
+                // Who ended is the better reason, where somebody did.
+                let died = verifying::failures(rollout);
+                let reason = if died.is_empty() {
+                    reason
+                } else {
+                    in_one_line(&died)
+                };
+                close(rollout, Outcome::Aborted { reason }, out);
+            }
             Leg::Back(_) => back_without_pause(rollout, &reason, out),
         },
         Event::AgentLost => {
@@ -211,14 +220,13 @@ fn publishing(rollout: &mut Rollout, paused: bool, event: Event, now: Moment, ou
                 Leg::Back(_) => back::get_stuck(rollout, reason, now, out),
             }
         }
-        Event::Withdrawn => {
+        Event::Withdrawn if rollout.withdraws() => {
             // Only the way back asks for it.
-            let Leg::Back(failures) = rollout.leg.clone() else {
-                return;
-            };
-            close(rollout, Outcome::RolledBack { failures }, out);
+            if let Leg::Back(failures) = rollout.leg.clone() {
+                close(rollout, Outcome::RolledBack { failures }, out);
+            }
         }
-        Event::WithdrawFailed { reason } => back::get_stuck(rollout, reason, now, out),
+        Event::WithdrawFailed { reason } if rollout.withdraws() => back::get_stuck(rollout, reason, now, out),
         // Noted in the members. A death is judged in Verifying; a lost agent after the rename, above.
         Event::Started { .. }
         | Event::Ended { .. }
@@ -241,6 +249,8 @@ fn publishing(rollout: &mut Rollout, paused: bool, event: Event, now: Moment, ou
         | Event::Flushed
         | Event::FlushFailed { .. }
         | Event::StartFailed { .. }
+        | Event::Withdrawn
+        | Event::WithdrawFailed { .. }
         | Event::OutcomeRecorded
         | Event::OutcomeFailed { .. }
         | Event::Deposed

@@ -46,24 +46,25 @@ impl World {
                 }
             }
             Command::Pause(whom) => {
-                let fit = whom.iter().all(|id| self.is_meant(id));
-                if fit && well {
+                let unfit = whom.iter().find(|id| !self.is_meant(id)).cloned();
+                if unfit.is_none() && well {
                     for id in &whom {
                         self.process(id).paused = true;
                     }
                     self.see(Event::Paused);
                 } else {
                     self.see(Event::PauseFailed {
-                        reason: format!("{} did not stop in time", whom[0]),
+                        reason: format!("{} did not stop in time", unfit.as_ref().unwrap_or(&whom[0])),
                     });
                 }
             }
             Command::Unpause(whom) => {
                 let unsent = self.send(&whom, well);
                 self.thaw();
+                let expired = std::mem::take(&mut self.expired);
                 self.see(Event::Unpaused {
                     pause: Duration::from_millis(1),
-                    expired: false,
+                    expired,
                     unsent,
                 });
             }

@@ -163,6 +163,7 @@ pub(crate) fn world(kind: Kind, bake: Duration, services: &[Service], faults: &[
         from_agent: VecDeque::new(),
         agent_up: true,
         held: false,
+        expired: false,
         seen_before_switch: 0,
         probing: BTreeSet::new(),
         faults: faults.iter().copied().collect(),

@@ -4,7 +4,7 @@
 //! a model checker, a script) chooses. After each step [`World::check`] compares what is so with what was
 //! promised. The world knows the truth, the machine only what it is told.
 
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod act;
@@ -102,6 +102,8 @@ pub(crate) struct World {
     pub(crate) from_agent: VecDeque<Event>,
     pub(crate) agent_up: bool,
     pub(crate) held: bool,
+    /// The guard ended the pause by itself, and has not said so.
+    pub(crate) expired: bool,
     /// Events of the agent that happened before the switch, and are delivered before it.
     pub(crate) seen_before_switch: usize,
     pub(crate) probing: BTreeSet<MemberId>,

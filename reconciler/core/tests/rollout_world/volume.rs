@@ -23,7 +23,10 @@ impl World {
                 });
             }
             Command::StageBack => {
-                let back = self.first.back;
+                let back = self
+                    .rollout
+                    .as_ref()
+                    .map_or(self.first.back, |rollout| rollout.back);
                 self.write(well, Event::Built, Event::BuildFailed { reason }, |volume| {
                     volume.staged.insert(back);
                 });
