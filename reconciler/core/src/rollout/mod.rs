@@ -31,6 +31,7 @@ mod back;
 mod closing;
 mod evidence;
 mod exchange;
+mod judge;
 mod member;
 mod notice;
 mod preparing;

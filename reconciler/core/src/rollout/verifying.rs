@@ -1,7 +1,8 @@
 //! Verifying and Baking: evidence is waited for, restarts take their turn, failures send everybody back.
 
 use super::closing::close;
-use super::member::{Ask, Judged};
+use super::judge::Judged;
+use super::member::Ask;
 use super::notice::in_one_line;
 use super::{
     Command, Event, Failure, FailureKind, Leg, MemberId, Moment, NoticeKind, Outcome, Part, Phase, Progress,

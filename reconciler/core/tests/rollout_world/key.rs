@@ -87,7 +87,7 @@ fn rollout_key(rollout: &Rollout, now: Moment, key: &mut DefaultHasher) {
         Phase::Verifying { flushed, restarting } => (flushed, restarting).hash(key),
         Phase::Baking { until } => ticks(until).hash(key),
         Phase::Closing { outcome, retry_at } => {
-            (discriminant(outcome), retry_at.as_ref().map(ticks)).hash(key)
+            (discriminant(outcome), retry_at.as_ref().map(ticks)).hash(key);
         }
         Phase::Stuck {
             retry_at,
