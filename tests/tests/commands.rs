@@ -2,6 +2,7 @@
 
 use lockstep_tests::wait::eventually;
 use lockstep_tests::{Lab, Remote, Service};
+use rustix::process::Signal;
 
 fn lab() -> Lab {
     Lab::builder()
@@ -154,7 +155,7 @@ fn while_reconciling_is_suspended_candidates_are_held_and_a_way_back_is_not() {
 #[test]
 fn a_suspension_is_remembered_across_a_restart_and_ends_by_itself() {
     let lab = lab();
-    lab.lockstep(&["suspend", "--reason", "a moment", "--until", "3s"])
+    lab.lockstep(&["suspend", "--reason", "a moment", "--until", "6s"])
         .done();
     lab.stop_reconciler();
     lab.start_reconciler();
@@ -329,8 +330,12 @@ fn wait_for_a_revision_that_was_left_out_returns_with_its_descendant() {
     let lab = lab();
     let slow = lab.set(&[("a", "value = 2\ndelay = 700")]);
     lab.wait_kind("Verifying", &slow);
+    // It cannot acknowledge before both are there.
+    lab.process("a").signal(Signal::STOP);
     let left_out = lab.set(&[("a", "value = 3")]);
     let last = lab.set(&[("a", "value = 4")]);
+    lab.lockstep(&["sync"]).done();
+    lab.process("a").signal(Signal::CONT);
     lab.lockstep(&["wait", left_out.as_str(), "--timeout", "20s"])
         .done();
     assert_eq!(lab.status().live.map(|live| live.revision), Some(last));

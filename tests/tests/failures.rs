@@ -135,10 +135,10 @@ fn a_probe_that_fails_while_baking_sends_everybody_back() {
     let lab = Lab::builder()
         .service(Service::probed("bad"))
         .service(Service::acknowledged("good"))
-        .settings("[rollout]\nbake = \"2s\"")
+        .settings("[rollout]\nbake = \"4s\"")
         .start();
     let before = lab.services();
-    goes_back(&lab, "value = 2\nsicken = 500", "its probe failed while baking");
+    goes_back(&lab, "value = 2\nsicken = 1500", "its probe failed while baking");
     unchanged(&lab, &before);
 }
 
@@ -498,9 +498,8 @@ fn what_failed_by_time_alone_is_tried_again_by_itself() {
     let lab = with(Service::by_hand("bad").within(SHORT));
     let slow = "value = 2\nbehave = \"silent-once\"";
     goes_back(&lab, slow, "it did not acknowledge switch");
-    let next = lab.set(&[("good", "value = 4")]);
-    lab.wait_kind("Held", &next);
-    lab.wait_settled(&next);
+    // Held, for a second.
+    lab.wait_settled(&lab.set(&[("good", "value = 4")]));
     assert_eq!((lab.value("bad"), lab.value("good")), (2, 4));
 }
 

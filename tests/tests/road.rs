@@ -1,6 +1,7 @@
 //! The road of a good commit.
 
 use lockstep_tests::{Lab, Remote, Service};
+use rustix::process::Signal;
 
 /// Two services of which each reads its own table.
 fn pair() -> Lab {
@@ -108,7 +109,11 @@ fn commits_that_arrive_during_a_rollout_become_one_candidate_the_newest() {
     let lab = Lab::builder().service(Service::acknowledged("a")).start();
     let slow = lab.set(&[("a", "value = 2\ndelay = 1000")]);
     lab.wait_kind("Verifying", &slow);
+    // It cannot acknowledge before all three are there.
+    lab.process("a").signal(Signal::STOP);
     let [third, fourth, fifth] = [3, 4, 5].map(|value| lab.set(&[("a", &format!("value = {value}"))]));
+    lab.lockstep(&["sync"]).done();
+    lab.process("a").signal(Signal::CONT);
     lab.wait_settled(&fifth);
     lab.wait_settled(&slow);
     assert_eq!(lab.value("a"), 5);

@@ -1,6 +1,7 @@
 //! The trading stack as its users run it: real broker protocol, real scanner, real orchestrator.
 
 use lockstep_tests::Trading;
+use lockstep_tests::wait::eventually;
 
 #[test]
 fn parameters_change_and_go_back_while_the_one_broker_session_stays_up() {
@@ -12,11 +13,12 @@ fn parameters_change_and_go_back_while_the_one_broker_session_stays_up() {
     lab.wait_settled(&both);
     let risk = trading.change("risk_per_trade = 0.02", "risk_per_trade = 0.03");
     lab.wait_settled(&risk);
-    assert!(
-        trading.log("orchestrator").contains("risk_per_trade=0.03"),
-        "{}",
-        trading.log("orchestrator")
-    );
+    let applied = |risk: &str| {
+        trading
+            .log("orchestrator")
+            .contains(&format!("risk_per_trade={risk}"))
+    };
+    eventually("the log says so", || applied("0.03"));
 
     let told = |log: String| log.matches("config applied").count();
     let orchestrators = told(trading.log("orchestrator"));
@@ -31,13 +33,7 @@ fn parameters_change_and_go_back_while_the_one_broker_session_stays_up() {
     lab.origin().git(&["revert", "--no-edit", risk.as_str()]);
     lab.push();
     lab.wait_settled(&lab.origin().revision("HEAD"));
-    assert!(
-        trading
-            .log("orchestrator")
-            .trim_end()
-            .lines()
-            .any(|line| line.contains("risk_per_trade=0.02"))
-    );
+    eventually("the log says so", || works_with("0.02"));
 
     lab.assert_same_processes(&before);
     trading.assert_one_session();
