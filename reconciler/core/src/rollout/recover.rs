@@ -116,7 +116,7 @@ fn note_alive(rollout: &mut Rollout, found: &Found, now: Moment) {
 }
 
 /// Finds out which members that are to be restarted, or started, had their turn already, and names those of
-/// them that live.
+/// them that live on the new release, or will say so.
 ///
 /// Their end was this rollout's own doing, so it is no failure: an instance other than the one that began
 /// was started on the new release; none at all was caught between its end and its start.
@@ -136,7 +136,9 @@ fn take_up_restarts(rollout: &mut Rollout, found: &Found) -> Vec<MemberId> {
         member.restarted = true;
         member.statement = None;
         member.life = Life::Dead;
-        if lives != Life::Dead {
+        // One that says nothing may as well have ended by itself and been started before the switch: it has
+        // its turn again. Before a first release nobody is started.
+        if lives != Life::Dead && (member.tier.states() || member.effect == Effect::Start) {
             live.push(id.clone());
         }
     }
