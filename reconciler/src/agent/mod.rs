@@ -59,6 +59,8 @@ pub enum Order {
     Unpause(Vec<Target>),
     /// Send reloads to these, which are not paused. Answered by [`Event::Told`].
     Tell(Vec<Target>),
+    /// Send reloads that were owed from before. Not answered: they belong to no rollout.
+    Remind(Vec<Target>),
     /// End and start these. Answered by [`Event::Ended`] and [`Event::Started`], or [`Event::StartFailed`].
     Restart(Vec<ServiceName>),
     /// Start these. Answered by [`Event::Started`] or [`Event::StartFailed`].

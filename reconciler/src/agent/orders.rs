@@ -68,6 +68,12 @@ impl Agent {
                 };
                 self.ask(link, body, Pending::Tell).await?;
             }
+            Order::Remind(targets) => {
+                let body = Body::Signal {
+                    signals: signals_of(&targets),
+                };
+                self.ask(link, body, Pending::Nothing).await?;
+            }
             Order::Restart(services) => {
                 for service in services {
                     let body = Body::Stop {
@@ -174,6 +180,7 @@ impl Agent {
             | Order::Examine(_)
             | Order::Unpause(_)
             | Order::Tell(_)
+            | Order::Remind(_)
             | Order::Restart(_)
             | Order::Start(_)
             | Order::Dismiss(_)

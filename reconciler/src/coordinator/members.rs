@@ -84,7 +84,7 @@ impl Coordinator {
             }
         }
         if !targets.is_empty() {
-            self.order(Order::Tell(targets));
+            self.order(Order::Remind(targets));
         }
     }
 
