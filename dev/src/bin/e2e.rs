@@ -76,7 +76,8 @@ fn chaos(seconds: u64, seed: Option<u64>) -> ExitCode {
 }
 
 fn bench(quick: bool, part: Option<String>) -> ExitCode {
-    let mut command = cargo(&["bench", "--bench", "figures", "--"]);
+    let mut command = cargo(&["bench", "--bench", "figures"]);
+    command.arg("--");
     if quick {
         command.arg("--quick");
     }
