@@ -19,6 +19,7 @@ use crate::processes::table::Processes;
 use crate::record::{Record, Recorded};
 use crate::service::{Phase, Service, Waiter};
 use crate::state::{Lock, SOCKET, StateFolder};
+use crate::urgency;
 use crate::wire::{Answer, Event, Message, Refusal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, unlinkat};
@@ -362,6 +363,7 @@ impl Guard {
     pub(crate) fn thaw(&mut self, signals: &BTreeMap<String, (String, Signal)>) -> Option<Thawed> {
         let (_, pause) = self.pause.take()?;
         let thawed = pause.thaw(&mut self.processes, self.holder.as_mut(), signals);
+        urgency::lower();
         self.log.resume();
         Some(thawed)
     }

@@ -5,6 +5,7 @@ use crate::guard::Guard;
 use crate::processes::table::Processes;
 use crate::service::{Phase, Service, Waiter};
 use crate::signal;
+use crate::urgency;
 use crate::wire::{Answer, Body, Definition, InstanceRef, Refusal, SignalFault, Supervised};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
@@ -218,6 +219,7 @@ impl Guard {
         };
         // What was promised before is written now: while somebody is stopped nothing is.
         self.log.pause();
+        urgency::raise();
         match freeze(&mut self.processes, holder, targets, limits) {
             Ok(pause) => {
                 let (processes, took) = (pause.processes(), pause.took);
@@ -231,6 +233,7 @@ impl Guard {
                 })
             }
             Err(refusal) => {
+                urgency::lower();
                 self.log.resume();
                 if refusal == Refusal::NoHolder {
                     self.lose_holder("did not confirm a pause");

@@ -55,6 +55,8 @@ pub(crate) fn guard(path: &Path, ready: impl FnOnce()) -> Result<ExitReason, Gua
             )),
         }
     }
+    // Nobody is stopped any more; each pause raises it anew.
+    urgency::lower();
     let services = adopt(&mut processes, &mut log, recorded, same_boot)?;
 
     let signals = dispositions::ends_and_children().map_err(GuardError::system("cannot watch signals"))?;
