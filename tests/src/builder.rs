@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use lockstep_source::testing::{GitDaemon, Origin};
 
 use crate::events::Follower;
+use crate::keeper::Keeper;
 use crate::lab::Lab;
 use crate::{Service, programs};
 
@@ -143,6 +144,7 @@ impl Builder {
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(folder.path(), open).expect("the folder is ours");
         let root: PathBuf = folder.path().canonicalize().expect("it was just made");
+        let keeper = Keeper::of(&root);
         programs::install(&root.join("bin"));
         fs::create_dir(root.join("lab")).expect("the folder is new");
         let origin = Origin::at(&root);
@@ -193,6 +195,7 @@ impl Builder {
             _daemon: daemon,
             root,
             folder: Some(folder),
+            _keeper: keeper,
         };
         if self.published {
             lab.write_sections();

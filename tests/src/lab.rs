@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
@@ -17,6 +17,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::events::{Event, Follower};
+use crate::keeper::{self, Keeper};
 use crate::processes::{self, Process, Role};
 use crate::ran::{Ran, await_end};
 use crate::view::Status;
@@ -37,6 +38,8 @@ pub struct Lab {
     pub(crate) origin: Origin,
     pub(crate) root: PathBuf,
     pub(crate) folder: Option<TempDir>,
+    /// Held for its drop, which comes after the lab's own.
+    pub(crate) _keeper: Keeper,
 }
 
 /// What a test service says of itself when it is asked: the truth of its memory.
@@ -472,21 +475,11 @@ impl Drop for Lab {
             let _ = child.kill();
             let _ = child.wait();
         }
-        // The guard starts nobody once it is dead, so this comes to an end; whoever was just being started is
-        // found by the next look.
-        let gone = until(PATIENCE, || {
-            let mut left = self.processes();
-            left.sort_by_key(|process| process.role.clone());
-            for process in &left {
-                process.signal(Signal::KILL);
-            }
-            left.is_empty().then_some(())
-        });
-        let _ = fs::remove_dir_all(report::run_folder(&self.state()));
+        let gone = keeper::end(&self.root);
         if let Some(folder) = self.folder.take() {
             let removed = folder.close();
             if !std::thread::panicking() {
-                assert!(gone.is_some(), "processes of the lab cannot be ended");
+                assert!(gone, "processes of the lab cannot be ended");
                 assert!(removed.is_ok(), "the lab's folder cannot be removed: {removed:?}");
             }
         }

@@ -34,6 +34,7 @@
 //! | [`crashes`] | two services through commits during which somebody is killed |
 //! | [`wait`] | the one place that sleeps |
 //! | `mounted` | a volume that is a file system of its own |
+//! | `keeper`, `bin/lab-keeper` | the end of a lab, also when its test was killed |
 //! | `programs` | builds what is tested, once |
 //!
 //! # What it never does
@@ -50,6 +51,7 @@
 mod builder;
 pub mod crashes;
 pub mod events;
+mod keeper;
 mod lab;
 mod mounted;
 pub mod points;
@@ -66,6 +68,7 @@ pub mod view;
 pub mod wait;
 
 pub use builder::{Builder, Remote};
+pub use keeper::clean_up;
 pub use lab::{Answer, Lab};
 pub use ran::Ran;
 pub use service::Service;

@@ -25,7 +25,7 @@ const GIVEN: &str = "LOCKSTEP_TEST_PROGRAMS";
 ///
 /// # Panics
 /// When they cannot be built.
-fn built() -> &'static Path {
+pub(crate) fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| std::env::var_os(GIVEN).map_or_else(build, PathBuf::from))
 }

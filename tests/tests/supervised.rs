@@ -92,6 +92,21 @@ fn guard_and_services_hold_nothing_open_that_their_caller_left_open() {
 }
 
 #[test]
+fn the_guard_runs_before_others_in_pauses_alone() {
+    let lab = Lab::builder().service(Service::acknowledged("a")).start();
+    lab.wait_settled(&lab.set(&[("a", "value = 2")]));
+    let guard = lab
+        .processes()
+        .into_iter()
+        .find(|process| process.role == Role::Guard)
+        .expect("it lives");
+    let stat = fs::read_to_string(format!("/proc/{}/stat", guard.pid)).expect("it lives");
+    // The 41st field; the name before the third may hold anything.
+    let (_, rest) = stat.rsplit_once(") ").expect("the name is in brackets");
+    assert_eq!(rest.split(' ').nth(38), Some("0"), "SCHED_OTHER: {stat}");
+}
+
+#[test]
 fn a_service_can_run_as_another_user_and_takes_part_all_the_same() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("not run: only root can start processes of another user");
