@@ -32,6 +32,7 @@
 //! | [`points`] | stopping the reconciler at a chosen point of a rollout |
 //! | [`stillness`] | how long anybody stands still, watched all the time |
 //! | [`crashes`] | two services through commits during which somebody is killed |
+//! | [`failing`] | a change that has to be taken back |
 //! | [`wait`] | the one place that sleeps |
 //! | `mounted` | a volume that is a file system of its own |
 //! | `keeper`, `bin/lab-keeper` | the end of a lab, also when its test was killed |
@@ -51,6 +52,7 @@
 mod builder;
 pub mod crashes;
 pub mod events;
+pub mod failing;
 mod keeper;
 mod lab;
 mod mounted;
