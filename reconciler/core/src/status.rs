@@ -177,11 +177,11 @@ pub fn status(facts: &StatusFacts<'_>) -> StatusView {
         .collect();
     let mut alarms = facts.alarms.to_vec();
     if let Some(rollout) = facts.rollout
-        && let Phase::Stuck { .. } = rollout.phase
+        && let Phase::Stuck { why, .. } = &rollout.phase
     {
         let view = view_of_rollout(rollout);
         let what = if view.waiting.is_empty() {
-            view.reason.unwrap_or_default()
+            why.clone()
         } else {
             view.waiting.join("; ")
         };

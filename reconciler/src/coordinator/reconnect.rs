@@ -230,7 +230,11 @@ impl Coordinator {
         };
         let found = rollout::Found {
             current,
-            quarantined: self.store.ledger().quarantine_of(&intent.to.revision).is_some(),
+            quarantined: self
+                .store
+                .ledger()
+                .quarantine_of(&intent.to.revision)
+                .map(|entry| entry.reason.clone()),
             alive,
         };
         tracing::warn!(rollout = %rollout.id, ?current, "taking up a rollout that has no outcome");

@@ -122,10 +122,11 @@ fn enter(
     } else {
         why
     };
-    out.push(rollout.say_why(NoticeKind::Stuck, why));
+    out.push(rollout.say_why(NoticeKind::Stuck, why.clone()));
     let attempts = rollout.pending.tries.saturating_add(1);
     rollout.pending.tries = attempts;
     rollout.phase = Phase::Stuck {
+        why,
         retry_at: now.after(back_off(attempts)),
         attempts,
         switched,
@@ -203,12 +204,14 @@ pub(super) fn stuck(rollout: &mut Rollout, event: Event, now: Moment, out: &mut 
 fn retry(rollout: &mut Rollout, flushed: bool, now: Moment, out: &mut Vec<Command>) {
     let attempts = rollout.pending.tries.saturating_add(1);
     rollout.pending.tries = attempts;
-    rollout.phase = Phase::Stuck {
-        retry_at: now.after(back_off(attempts)),
-        attempts,
-        switched: true,
-        flushed,
-    };
+    if let Phase::Stuck {
+        retry_at,
+        attempts: known,
+        ..
+    } = &mut rollout.phase
+    {
+        (*retry_at, *known) = (now.after(back_off(attempts)), attempts);
+    }
     // One that watches is told by the links, which a flush renews.
     let mut unheard = false;
     for (id, member) in &mut rollout.members {

@@ -196,6 +196,8 @@ pub enum Phase {
     },
     /// The way back failed as well.
     Stuck {
+        /// Why, as it was told.
+        why: String,
         /// When the road back is tried again.
         retry_at: Moment,
         /// How often it was tried.

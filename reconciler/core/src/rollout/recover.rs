@@ -17,8 +17,8 @@ use super::{
 pub struct Found {
     /// What `current` points to.
     pub current: Option<SwitchNumber>,
-    /// Whether the rollout's revision is in quarantine: then it had turned round.
-    pub quarantined: bool,
+    /// Why the rollout's revision is in quarantine, if it is: then it had turned round.
+    pub quarantined: Option<String>,
     /// The instances that live.
     pub alive: BTreeMap<MemberId, InstanceToken>,
 }
@@ -34,14 +34,14 @@ pub fn recover(mut rollout: Rollout, found: &Found, now: Moment) -> (Rollout, Ve
         member.progress = Progress::Waiting;
     }
     let from = rollout.from.as_ref().map(|from| from.switch);
-    if found.current == from && !(found.quarantined && rollout.withdraws()) {
+    if found.current == from && !(found.quarantined.is_some() && rollout.withdraws()) {
         // Nothing was switched, so nothing has to be undone: the guard has unpaused by itself.
         let reason = "the reconciler ended before the switch".to_owned();
         closing::close(&mut rollout, Outcome::Aborted { reason }, &mut out);
         return (rollout, out);
     }
     out.push(Command::Hold(rollout.services()));
-    if found.current == Some(rollout.to.switch) && !found.quarantined {
+    if found.current == Some(rollout.to.switch) && found.quarantined.is_none() {
         rollout.phase = Phase::Unpausing {
             unpausing: false,
             telling: false,
@@ -58,7 +58,17 @@ pub fn recover(mut rollout: Rollout, found: &Found, now: Moment) -> (Rollout, Ve
         verifying::begin(&mut rollout, now, &mut out);
         return (rollout, out);
     }
-    let failure = why_back(&rollout, found);
+    let foreign = foreign(&rollout, found);
+    let failure = Failure {
+        member: None,
+        kind: FailureKind::Volume,
+        message: match (&found.quarantined, &foreign) {
+            // Why it failed is kept there: nothing that is known now is a better reason.
+            (Some(reason), _) => reason.clone(),
+            (None, Some(foreign)) => foreign.clone(),
+            (None, None) => "the reconciler ended while it was restoring; it goes on".to_owned(),
+        },
+    };
     rollout.leg = Leg::Back(vec![failure.clone()]);
     // Who lives is noted as before the switch: deaths are no evidence against the previous release.
     rollout.phase = Phase::Publishing { paused: false };
@@ -69,15 +79,14 @@ pub fn recover(mut rollout: Rollout, found: &Found, now: Moment) -> (Rollout, Ve
         verifying::begin(&mut rollout, now, &mut out);
         return (rollout, out);
     }
-    if found.current != from && found.current != Some(rollout.to.switch) {
-        out.push(rollout.say_why(NoticeKind::Alarm, failure.message.clone()));
+    if let Some(foreign) = foreign {
+        out.push(rollout.say_why(NoticeKind::Alarm, foreign));
         if let Some(foreign) = found.current.filter(|foreign| *foreign > rollout.back) {
             // Numbers only grow, also past one that somebody else made up.
             rollout.back = foreign.next();
         }
     }
-    if found.quarantined {
-        // Why it failed is kept there: nothing that is known now is a better reason.
+    if found.quarantined.is_some() {
         back::turn_round(&mut rollout, vec![failure], now, &mut out);
     } else {
         back::go_back(&mut rollout, vec![failure], now, &mut out);
@@ -85,29 +94,23 @@ pub fn recover(mut rollout: Rollout, found: &Found, now: Moment) -> (Rollout, Ve
     (rollout, out)
 }
 
-/// Why a rollout that is taken up goes back.
-fn why_back(rollout: &Rollout, found: &Found) -> Failure {
+/// What to say of a `current` that points to no side of the rollout.
+fn foreign(rollout: &Rollout, found: &Found) -> Option<String> {
     let name = |switch: Option<SwitchNumber>| {
         switch.map_or_else(|| "nothing".to_owned(), |switch| format!("switch {switch}"))
     };
     let from = rollout.from.as_ref().map(|from| from.switch);
     let ours = [from, Some(rollout.to.switch), Some(rollout.back)];
-    let message = if ours.contains(&found.current) {
-        "the reconciler ended while it was restoring; it goes on".to_owned()
-    } else {
-        format!(
-            "ForeignCurrent: `current` points to {}, which is neither side of the rollout that was under way \
-             ({} to {}): somebody else wrote to the volume; going back to what was live before",
-            name(found.current),
-            name(from),
-            name(Some(rollout.to.switch)),
-        )
-    };
-    Failure {
-        member: None,
-        kind: FailureKind::Volume,
-        message,
+    if ours.contains(&found.current) {
+        return None;
     }
+    Some(format!(
+        "ForeignCurrent: `current` points to {}, which is neither side of the rollout that was under way \
+         ({} to {}): somebody else wrote to the volume; going back to what was live before",
+        name(found.current),
+        name(from),
+        name(Some(rollout.to.switch)),
+    ))
 }
 
 fn note_alive(rollout: &mut Rollout, found: &Found, now: Moment) {

@@ -408,6 +408,7 @@ fn a_mix_is_expected_during_a_rollout_and_an_alarm_when_it_is_stuck() {
     assert!(known.look().alarms.is_empty());
 
     let stuck = Phase::Stuck {
+        why: "red: it said nothing".to_owned(),
         retry_at: Moment::default(),
         attempts: 1,
         switched: true,

@@ -156,7 +156,7 @@ pub(crate) fn world(kind: Kind, bake: Duration, services: &[Service], faults: &[
             flushed: true,
             intent: None,
             outcome: None,
-            quarantined: false,
+            quarantined: None,
         },
         instances,
         from_volume: VecDeque::new(),

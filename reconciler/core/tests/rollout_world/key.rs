@@ -25,7 +25,13 @@ impl World {
             command_key(command, &mut key);
         }
         let volume = &self.volume;
-        (volume.current, &volume.staged, volume.flushed, volume.quarantined).hash(&mut key);
+        (
+            volume.current,
+            &volume.staged,
+            volume.flushed,
+            volume.quarantined.is_some(),
+        )
+            .hash(&mut key);
         volume.intent.is_some().hash(&mut key);
         volume.outcome.as_ref().map(discriminant).hash(&mut key);
         for instance in self.instances.values() {
@@ -89,7 +95,9 @@ fn rollout_key(rollout: &Rollout, now: Moment, key: &mut DefaultHasher) {
         Phase::Closing { outcome, retry_at } => {
             (discriminant(outcome), retry_at.as_ref().map(ticks)).hash(key);
         }
+        // Words change nothing of what happens next.
         Phase::Stuck {
+            why: _,
             retry_at,
             attempts,
             switched,

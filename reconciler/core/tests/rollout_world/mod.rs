@@ -83,7 +83,8 @@ pub(crate) struct Volume {
     pub(crate) flushed: bool,
     pub(crate) intent: Option<Box<Rollout>>,
     pub(crate) outcome: Option<Outcome>,
-    pub(crate) quarantined: bool,
+    /// Why the revision is in quarantine.
+    pub(crate) quarantined: Option<String>,
 }
 
 /// Everything.
@@ -152,14 +153,18 @@ impl World {
         };
         let found = Found {
             current: self.volume.current,
-            quarantined: self.volume.quarantined,
+            quarantined: self.volume.quarantined.clone(),
             alive: self.alive(),
         };
         self.note(|| {
             let current = found
                 .current
                 .map_or("nothing".into(), |switch| switch.to_string());
-            let quarantined = if found.quarantined { ", quarantined" } else { "" };
+            let quarantined = if found.quarantined.is_some() {
+                ", quarantined"
+            } else {
+                ""
+            };
             format!("recover  current {current}{quarantined}")
         });
         let (rollout, commands) = rollout::recover(*intent, &found, self.now);

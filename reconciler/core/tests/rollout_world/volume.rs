@@ -92,7 +92,10 @@ impl World {
                     },
                 );
             }
-            Command::Quarantine(_) => self.volume.quarantined = true,
+            Command::Quarantine(failures) => {
+                let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
+                self.volume.quarantined = Some(reasons.join("; "));
+            }
             Command::Report(_) => {}
             command @ (Command::Examine(_)
             | Command::Check(_)
@@ -137,7 +140,7 @@ impl World {
                 Some("RolledBack is recorded before the volume is flushed".to_owned())
             }
             Command::RecordOutcome(Outcome::RolledBack { .. })
-                if !volume.quarantined && self.first.kind != Kind::Healing =>
+                if volume.quarantined.is_none() && self.first.kind != Kind::Healing =>
             {
                 Some("RolledBack is recorded before the revision is in quarantine".to_owned())
             }
