@@ -67,8 +67,8 @@ fn of_size(files: usize, rounds: usize) -> Figures {
     let lab = lab(files, Remote::Daemon);
     let work = plain_clone(&lab);
     for round in 0..rounds {
-        let revision = change(&lab, files, round);
-        figures.daemon.add(road(&lab, &revision, |background, work| {
+        let changed = || change(&lab, files, round);
+        figures.daemon.add(road(&lab, changed, |background, work| {
             figures.background.add(background);
             figures.background_work.add(work);
         }));
@@ -81,8 +81,9 @@ fn of_size(files: usize, rounds: usize) -> Figures {
     drop(lab);
     let lab = self::lab(files, Remote::File);
     for round in 0..rounds {
-        let revision = change(&lab, files, round);
-        figures.file.add(road(&lab, &revision, |_, _| {}));
+        figures
+            .file
+            .add(road(&lab, || change(&lab, files, round), |_, _| {}));
     }
     figures
 }
@@ -139,12 +140,18 @@ fn settled(lab: &Lab, revision: &Revision) -> Option<(Timestamp, Duration)> {
     Some((event.at, Duration::from_micros(event.total_us?)))
 }
 
-/// Wakes the reconciler and gives the time from its look to the switch, and then what goes on in the background.
-fn road(lab: &Lab, revision: &Revision, mut afterwards: impl FnMut(Duration, Duration)) -> Duration {
+/// Has something changed, wakes the reconciler and gives the time from its look to the switch, and then what goes on
+/// in the background.
+fn road(
+    lab: &Lab,
+    change: impl FnOnce() -> Revision,
+    mut afterwards: impl FnMut(Duration, Duration),
+) -> Duration {
     let current = lab.volume().join("current");
     let before = fs::read_link(&current).expect("something is live");
     let work_before = volume_thread(lab);
-    let sync = std::thread::scope(|scope| {
+    // A local repository is watched, so the switch may come before anybody asks for it.
+    let (switched, revision) = std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
             let began = Instant::now();
             while fs::read_link(&current).is_ok_and(|now| now == before) {
@@ -153,11 +160,12 @@ fn road(lab: &Lab, revision: &Revision, mut afterwards: impl FnMut(Duration, Dur
             }
             Timestamp::now()
         });
+        let revision = change();
         lab.lockstep(&["sync"]).done();
-        looking.join().expect("it was seen")
+        (looking.join().expect("it was seen"), revision)
     });
     let (at, total) = loop {
-        match settled(lab, revision) {
+        match settled(lab, &revision) {
             Some(settled) => break settled,
             None => std::thread::sleep(Duration::from_micros(500)),
         }
@@ -166,7 +174,7 @@ fn road(lab: &Lab, revision: &Revision, mut afterwards: impl FnMut(Duration, Dur
     let rested = rest(lab);
     let background = Duration::try_from(rested - at).unwrap_or_default();
     afterwards(background, volume_thread(lab).saturating_sub(work_before));
-    Duration::try_from(sync - looked).unwrap_or_default()
+    Duration::try_from(switched - looked).unwrap_or_default()
 }
 
 /// Waits until the volume's thread is at rest, and gives since when.
