@@ -1,7 +1,7 @@
 //! What people see: one file a case below `diagnostics/`, the expected text beside it.
 //!
 //! `NAME.toml` is judged by `schema.json`; `policy-NAME.toml` is a policy over a document that is right;
-//! `schema-NAME.json` is a schema for it. `BLESS=1` writes what is missing or differs: read it, then commit it.
+//! `schema-NAME.json` is a schema for it. `UPDATE=1` writes what is missing or differs: read it, then commit it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::disallowed_methods, reason = "the cases are files")]
@@ -59,7 +59,7 @@ fn judged(name: &str) -> Repo {
 
 #[test]
 fn each_case_reads_as_expected() {
-    let bless = std::env::var_os("BLESS").is_some();
+    let update = std::env::var_os("UPDATE").is_some();
     let mut wrong = Vec::new();
     // Those of whole revisions are shown in `validation.rs`; what a git tree may not hold, where trees are read:
     // `tests/tests/bad_revisions.rs` and `reconciler/tests/cli`.
@@ -96,7 +96,7 @@ fn each_case_reads_as_expected() {
         let expected = folder().join(name).with_extension("txt");
         let before = std::fs::read_to_string(&expected).ok();
         if before.as_ref() != Some(&text) {
-            if bless {
+            if update {
                 std::fs::write(&expected, &text).unwrap();
             }
             wrong.push(format!(
