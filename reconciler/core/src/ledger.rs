@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use lockstep_protocol::{Digest, Revision};
 use serde::{Deserialize, Serialize};
 
-use crate::rollout::Failure;
+use crate::rollout::{Effect, Failure};
 use crate::service::ServiceName;
 
 /// How many settled trees are remembered: a way back to one of them is never narrowed.
@@ -95,6 +95,9 @@ pub struct Ledger {
     pub rejected: Vec<RejectedRevision>,
     /// Whether reconciling is suspended.
     pub suspended: Option<Suspension>,
+    /// Services that a stuck rollout had not heard when another took its place: whatever comes next has to hear
+    /// them, until something ends with all of them heard.
+    pub unheard: BTreeMap<ServiceName, Effect>,
 }
 
 impl Ledger {

@@ -65,6 +65,7 @@ scenarios!(
     settled,
     silent,
     stuck_recovers,
+    stuck_before_the_switch_back,
     stuck_superseded,
     switch_failed,
     veto,

@@ -38,7 +38,14 @@ impl Coordinator {
 
     /// Writes the outcome to the journal.
     pub(super) fn record_outcome(&mut self, outcome: &Outcome) {
-        let Some(active) = &self.active else { return };
+        let Some(rollout) = self.active.as_ref().map(|active| active.rollout.clone()) else {
+            return;
+        };
+        if *outcome == Outcome::Superseded {
+            // Before the journal says that it is over: a successor of this program must know them as well.
+            let noted = self.store.change(|ledger| ledger.unheard = unheard(&rollout));
+            self.remember(noted);
+        }
         let kind = match outcome {
             Outcome::Settled { .. } => OutcomeKind::Settled,
             Outcome::RolledBack { .. } | Outcome::Superseded => OutcomeKind::RolledBack,
@@ -47,13 +54,13 @@ impl Coordinator {
         self.volume
             .ask(Job::RecordOutcome(Box::new(lockstep_volume::Outcome {
                 version: JOURNAL_VERSION,
-                rollout: active.rollout.id.clone(),
+                rollout: rollout.id,
                 term: lockstep_volume::Term(self.term),
                 kind,
                 ended: Timestamp::now(),
                 detail: serde_json::to_value(Detail {
-                    revision: active.rollout.to.revision.clone(),
-                    digest: active.rollout.to.digest,
+                    revision: rollout.to.revision,
+                    digest: rollout.to.digest,
                     outcome: outcome.clone(),
                 })
                 .unwrap_or_default(),
@@ -80,13 +87,17 @@ impl Coordinator {
             self.volume.ask(Job::Abandon(staged));
         }
         self.metrics.rollout_ended(outcome.as_str(), began.elapsed());
-        match &outcome {
-            // Whoever is still silent is a matter of the rollout that takes its place.
-            Outcome::Superseded => self.unresolved = unresolved(&rollout),
-            Outcome::Settled { .. } | Outcome::RolledBack { .. } => self.unresolved.clear(),
-            Outcome::Rejected { .. } | Outcome::Aborted { .. } | Outcome::Deposed => {}
-        }
         self.store.note_numbers(self.term, self.highest_switch);
+        let all_heard = match &outcome {
+            Outcome::Settled { .. } | Outcome::RolledBack { .. } => true,
+            Outcome::Superseded | Outcome::Rejected { .. } | Outcome::Aborted { .. } | Outcome::Deposed => {
+                false
+            }
+        };
+        if all_heard && !self.store.ledger().unheard.is_empty() {
+            let noted = self.store.change(|ledger| ledger.unheard.clear());
+            self.remember(noted);
+        }
         match &outcome {
             Outcome::Settled { .. } => {
                 if let (Some(candidate), Some(release)) = (candidate, release_to) {
@@ -115,9 +126,12 @@ impl Coordinator {
             Outcome::RolledBack { .. } | Outcome::Superseded => match (&mut self.live, &self.active) {
                 (Some(live), Some(active)) if active.current == Some(rollout.back) => {
                     live.live.switch = rollout.back;
-                    // What was healed goes back to itself, never to what was damaged.
-                    if let (Kind::Healing, Some(release)) = (rollout.kind, release_to) {
-                        live.release = release;
+                    // What was healed goes back to itself and never to what was damaged, and what was gone was
+                    // built anew: the way back that was made knows where it leads.
+                    if let Some(switched) = &active.switched {
+                        live.release = switched.release().clone();
+                    }
+                    if rollout.kind == Kind::Healing {
                         self.alarms.remove("drift");
                     }
                     let noted = self.store.change(|_| ());
@@ -290,7 +304,7 @@ impl Coordinator {
 }
 
 /// The services of a stuck rollout that have not shown that they are back.
-fn unresolved(rollout: &Rollout) -> BTreeMap<ServiceName, Effect> {
+fn unheard(rollout: &Rollout) -> BTreeMap<ServiceName, Effect> {
     let waiting = |member: &Member| match member.progress {
         Progress::Reached | Progress::Unproven => false,
         Progress::Waiting

@@ -7,7 +7,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use lockstep_core::admission::{self, CandidateState, Verdict, admit};
 use lockstep_core::plan::{ServiceEffect, plan};
-use lockstep_core::rollout::{self, Effect, Event, Kind, Limits, Phase, Side};
+use lockstep_core::rollout::{self, Effect, Event, Kind, Limits, Moment, Phase, Side};
 use lockstep_core::service::ServiceName;
 use lockstep_protocol::RolloutId;
 
@@ -117,6 +117,11 @@ impl Coordinator {
         if self.drift_to_heal() {
             return;
         }
+        self.consider_head(stuck, now);
+        self.hear_the_unheard(now);
+    }
+
+    fn consider_head(&mut self, stuck: bool, now: Moment) {
         let Some(head) = &self.head else { return };
         let revision = head.revision().clone();
         let Judged::Valid(validated) = &head.judged else {
@@ -158,6 +163,7 @@ impl Coordinator {
         self.verdict = Some((revision, verdict.clone()));
         match verdict {
             Verdict::Live | Verdict::Final { .. } | Verdict::Held { .. } => {}
+            Verdict::SettleAtOnce if !self.store.ledger().unheard.is_empty() => {}
             Verdict::SettleAtOnce => self.settle_at_once(candidate, seen),
             // Giving up the way back is only allowed once `current` is back: until then the failed release is live.
             Verdict::Try if stuck && !self.switched_back() => {
@@ -210,11 +216,27 @@ impl Coordinator {
         }
     }
 
+    /// Asks those again whom a rollout that was given up left unheard, where no candidate does it: what is live
+    /// goes out to them once more. Until they have spoken nobody knows what they run.
+    fn hear_the_unheard(&mut self, now: Moment) {
+        let waits = self
+            .aborted
+            .as_ref()
+            .is_some_and(|aborted| now < aborted.again_at);
+        if self.active.is_some() || waits || self.store.ledger().unheard.is_empty() {
+            return;
+        }
+        if let Some(live) = &self.live {
+            let live = Arc::clone(&live.validated);
+            self.roll(live, Kind::Healing, &BTreeMap::new(), Instant::now());
+        }
+    }
+
     fn begin(&mut self, candidate: Candidate, seen: Instant) {
         let live = self.live.as_ref().map(|live| live.validated.snapshot());
         let plan = plan(live, candidate.snapshot(), &Reader::plan_inputs(&self.readers));
         let first = self.live.is_none();
-        let mut effects: BTreeMap<_, _> = plan
+        let effects: BTreeMap<_, _> = plan
             .services
             .iter()
             .filter_map(|service| {
@@ -227,9 +249,6 @@ impl Coordinator {
                 Some((ServiceName::new(&service.service), effect))
             })
             .collect();
-        for (service, effect) in &self.unresolved {
-            effects.entry(service.clone()).or_insert(*effect);
-        }
         let kind = if first { Kind::First } else { Kind::Change };
         self.roll(candidate, kind, &effects, seen);
     }
@@ -265,7 +284,12 @@ impl Coordinator {
             pause: self.settings.rollout.pause_limit,
             bake: self.settings.rollout.bake,
         };
-        let members = self.members(effects, kind == Kind::First);
+        // Whoever a rollout before left unheard comes along, whatever the plan says.
+        let mut effects = effects.clone();
+        for (service, effect) in &self.store.ledger().unheard {
+            effects.entry(service.clone()).or_insert(*effect);
+        }
+        let members = self.members(&effects, kind == Kind::First);
         let rollout = rollout::Rollout::new(id, kind, (from, to, there.next()), limits, members);
         let (rollout, commands) = rollout::start(rollout);
         tracing::info!(

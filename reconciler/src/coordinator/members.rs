@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_core::instances::Instance;
+use lockstep_core::instances::{Instance, InstanceState};
 use lockstep_core::rollout::{self, Effect, Life, Member, MemberId};
 use lockstep_core::service::{Reload, ServiceName, Tier};
 
@@ -27,7 +27,10 @@ impl Coordinator {
                 let unknown = Instance::default();
                 let known = self.instances.get(&id).unwrap_or(&unknown);
                 let state = known.state(name, &service.verify, live, &self.reads, now);
-                let part = if first || state.participates() {
+                // One that states to run what was given up has to leave it like everybody else.
+                let left_behind =
+                    state == InstanceState::Diverged && self.store.ledger().unheard.contains_key(name);
+                let part = if first || state.participates() || left_behind {
                     rollout::Part::Participant
                 } else {
                     rollout::Part::Absent

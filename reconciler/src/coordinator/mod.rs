@@ -158,8 +158,6 @@ struct Coordinator {
     /// Whom a damaged release touches: healing begins when nothing else is under way.
     healing: Option<BTreeMap<ServiceName, rollout::Effect>>,
     pids: BTreeMap<MemberId, u32>,
-    /// Services that a superseded rollout left without evidence.
-    unresolved: BTreeMap<ServiceName, rollout::Effect>,
     /// Services whose last process ended for good, by their restart policy.
     ended: std::collections::BTreeSet<ServiceName>,
     /// The base against which a fresh look was asked for.

@@ -253,7 +253,6 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         tidied: false,
         healing: taken.healing,
         pids: BTreeMap::new(),
-        unresolved: BTreeMap::new(),
         ended: std::collections::BTreeSet::new(),
         looked_for: None,
         aside: tokio::task::JoinSet::new(),

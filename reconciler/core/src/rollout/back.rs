@@ -145,7 +145,8 @@ pub(super) fn stuck(rollout: &mut Rollout, event: Event, now: Moment, out: &mut 
         return;
     };
     match event {
-        Event::Supersede => return close(rollout, Outcome::Superseded, out),
+        // Until `current` is back the failed release is what readers see, and only the way back ends that.
+        Event::Supersede if switched => return close(rollout, Outcome::Superseded, out),
         Event::Tick if now >= retry_at => {
             if !switched {
                 return try_again(rollout, out);
@@ -181,6 +182,7 @@ pub(super) fn stuck(rollout: &mut Rollout, event: Event, now: Moment, out: &mut 
         | Event::WithdrawFailed { .. }
         | Event::OutcomeRecorded
         | Event::OutcomeFailed { .. }
+        | Event::Supersede
         | Event::Deposed => {}
     }
     if !switched {
