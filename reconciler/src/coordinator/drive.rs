@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use lockstep_core::rollout::{self, Command, Event, Life, MemberId, Notice, Phase};
 use lockstep_core::status::state_of;
+use lockstep_volume::StagedSwitch;
 
 use super::points::{self, Place};
 use super::volume::{Done, Fault, Job};
@@ -209,10 +210,10 @@ impl Coordinator {
             .as_ref()
             .is_some_and(|active| active.rollout.outcome().is_some())
         {
-            let recovered = self.active.take().is_some_and(|active| active.recovered);
-            if recovered {
+            let ended = self.active.take().filter(|active| active.recovered);
+            if let Some(Active { rollout, .. }) = ended {
                 // Its members were left to it; whoever it did not start is started now.
-                self.start_the_dead();
+                self.start_the_dead(|name| rollout.members.contains_key(&MemberId::only(name)));
             }
         }
     }
@@ -221,14 +222,13 @@ impl Coordinator {
     pub(super) fn volume_did(&mut self, done: Done) {
         match done {
             Done::Built(Ok((prepared, staged))) => {
-                // One that was asked for by an earlier rollout is of no use to this one.
                 let number = staged.number();
                 let Some(active) = self
                     .active
                     .as_mut()
                     .filter(|active| active.rollout.to.switch == number)
                 else {
-                    return self.volume.ask(Job::Abandon(staged));
+                    return self.give_up(staged);
                 };
                 active.release_to = Some(prepared.name().clone());
                 active.staged = Some(staged);
@@ -241,7 +241,7 @@ impl Coordinator {
                     .as_mut()
                     .filter(|active| active.rollout.back == number)
                 else {
-                    return self.volume.ask(Job::Abandon(staged));
+                    return self.give_up(staged);
                 };
                 active.staged = Some(staged);
                 self.event(Event::Built);
@@ -270,6 +270,16 @@ impl Coordinator {
                 self.end = Some(End::Deposed);
                 self.event(Event::Deposed);
             }
+        }
+    }
+
+    /// What was asked for by an earlier rollout is of no use to this one.
+    fn give_up(&self, staged: Box<StagedSwitch>) {
+        match &self.active {
+            None => self.volume.ask(Job::Abandon(staged)),
+            // The links that the release of this one needs may be there by now: its own switch takes away what is
+            // left of the other.
+            Some(_) => drop(staged),
         }
     }
 

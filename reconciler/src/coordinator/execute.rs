@@ -113,23 +113,29 @@ impl Coordinator {
 
     fn stage_back(&mut self) {
         let job = self.active.as_ref().and_then(|active| {
-            let (release, again) = match active.rollout.kind {
+            let (release, files) = match active.rollout.kind {
                 // A healed release is its own way back: the one before it is damaged.
-                rollout::Kind::Healing => (active.release_to.clone()?, None),
+                rollout::Kind::Healing => {
+                    let files = active.candidate.as_ref();
+                    (
+                        active.release_to.clone()?,
+                        files.map(|files| (&active.rollout.to.revision, files)),
+                    )
+                }
                 rollout::Kind::Change | rollout::Kind::First => {
-                    let again = self.live.as_ref().map(|live| {
-                        (
-                            Box::new(document(&live.live.published, &live.validated)),
-                            live.validated.tree().clone(),
-                        )
-                    });
-                    (active.release_from.clone()?, again)
+                    let live = self.live.as_ref();
+                    (
+                        active.release_from.clone()?,
+                        live.map(|live| (&live.live.published, &live.validated)),
+                    )
                 }
             };
             Some(Job::StageKept {
                 release,
                 number: active.rollout.back,
-                again,
+                live: active.rollout.kind == rollout::Kind::Healing,
+                again: files
+                    .map(|(revision, files)| (Box::new(document(revision, files)), files.tree().clone())),
             })
         });
         match job {

@@ -184,11 +184,11 @@ impl Coordinator {
             self.orders.give(Order::Hold(services));
             self.event(Event::AgentBack { alive });
         }
-        self.start_the_dead();
+        self.start_the_dead(|_| true);
     }
 
     /// With a release that settled, supervised services are started before any git server was asked.
-    pub(super) fn start_the_dead(&self) {
+    pub(super) fn start_the_dead(&self, meant: impl Fn(&ServiceName) -> bool) {
         if self.live.is_none() {
             return;
         }
@@ -204,7 +204,7 @@ impl Coordinator {
             .filter(|name| {
                 let instance = self.instances.get(&MemberId::only(name));
                 let dead = instance.is_none_or(|instance| instance.alive.is_none());
-                dead && !rolling(name) && !self.ended.contains(name)
+                dead && meant(name) && !rolling(name) && !self.ended.contains(name)
             })
             .cloned()
             .collect();
@@ -242,7 +242,11 @@ impl Coordinator {
         self.active = Some(Active {
             rollout,
             candidate,
-            release_from: intent.from.map(|from| from.release),
+            // What is live may have been built anew since, for a way back that was made.
+            release_from: match &self.live {
+                Some(live) => Some(live.release.clone()),
+                None => intent.from.map(|from| from.release),
+            },
             release_to: Some(intent.to.release),
             staged: None,
             recovered: true,

@@ -108,7 +108,18 @@ pub(super) fn take_up(
     }
     if let Some(intent) = open {
         if let Some(from) = &intent.from {
-            taken.live = read_side(volume, from, settings, readers)?;
+            // Where the way back was made already, it leads to what is live: that may have been built anew.
+            let release = match &found.current {
+                Current::Live { switch, release, .. } if *switch == intent.back => release,
+                Current::Live { .. } | Current::Dangling { .. } | Current::None | Current::Foreign { .. } => {
+                    &from.release
+                }
+            };
+            let side = Side {
+                release: release.clone(),
+                ..from.clone()
+            };
+            taken.live = read_side(volume, &side, settings, readers)?;
         }
         // A candidate that cannot be read any more is no reason not to start: the way back does not need it.
         let candidate = read_side(volume, &intent.to, settings, readers)
@@ -221,7 +232,13 @@ fn read_side(
         .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
         .map_err(unreadable)?;
     let prefix = &settings.source.spec.path;
-    let validated = Validated::from_release(&document, tree, &folder, prefix, readers)
+    let validated = Validated::from_release(&document, tree.clone(), &folder, prefix, readers)
+        .or_else(|error| {
+            // Somebody took a document away: the services are started all the same, and drift is healed. Until the
+            // mirror has said it, nobody knows who reads what of it.
+            tracing::error!(release = %side.release, %error, "a document of a release on the volume is missing");
+            Validated::from_release(&document, tree, &folder, prefix, &[])
+        })
         .map_err(|error| unreadable(error.to_string()))?;
     Ok(Some(LiveRelease {
         live: Live {

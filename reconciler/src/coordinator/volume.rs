@@ -29,6 +29,8 @@ pub enum Job {
     StageKept {
         release: ReleaseName,
         number: SwitchNumber,
+        /// Whether it is what `current` leads to already.
+        live: bool,
         /// What it is built from again, where it is not kept any more.
         again: Option<(Box<Release>, Tree)>,
     },
@@ -202,9 +204,10 @@ impl Worker {
             Job::StageKept {
                 release,
                 number,
+                live,
                 again,
             } => {
-                let staged = self.stage_kept(&release, number, again);
+                let staged = self.stage_kept(&release, number, live, again);
                 Some(Done::StagedKept(staged))
             }
             Job::RecordIntent(intent) => Some(Done::IntentRecorded(
@@ -254,8 +257,14 @@ impl Worker {
         &mut self,
         release: &ReleaseName,
         number: SwitchNumber,
+        live: bool,
         again: Option<(Box<Release>, Tree)>,
     ) -> Result<Box<StagedSwitch>, Fault> {
+        if live {
+            // Before a switch the volume looks at what differs from what is live, and here nothing does. What is
+            // found makes the release count as damaged.
+            self.volume.check_drift()?;
+        }
         if let Some(prepared) = self.volume.prepare_kept(release)? {
             return Ok(Box::new(self.volume.stage_switch(&prepared, number)?));
         }
