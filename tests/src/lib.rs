@@ -30,6 +30,7 @@
 //! | [`events`], [`view`] | the stable shapes of `events --json` and `status --json` |
 //! | [`processes`] | who belongs to a lab, who is stopped |
 //! | [`points`] | stopping the reconciler at a chosen point of a rollout |
+//! | [`threads`] | holding one thread of a process still, while its others go on |
 //! | [`stillness`] | how long anybody stands still, watched all the time |
 //! | [`crashes`] | two services through commits during which somebody is killed |
 //! | [`failing`] | a change that has to be taken back |
@@ -65,6 +66,7 @@ mod repository;
 mod service;
 mod sessions;
 pub mod stillness;
+pub mod threads;
 mod trading;
 pub mod view;
 pub mod wait;
