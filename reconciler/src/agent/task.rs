@@ -156,11 +156,14 @@ impl Agent {
                         }
                         Ended::Lost => {
                             let pending = std::mem::take(&mut self.pending);
-                            if pending
-                                .values()
-                                .any(|asked| matches!(asked, Pending::Stop { .. }))
-                            {
+                            let asked = |what: fn(&Pending) -> bool| pending.values().any(what);
+                            if asked(|asked| matches!(asked, Pending::Stop { .. })) {
                                 self.tell(Report::Stopped(Err("the guard was lost".to_owned())));
+                            }
+                            if asked(|asked| matches!(asked, Pending::Shutdown)) {
+                                let why = "the guard was lost while it ended everything, and whoever it had started \
+                                           may live: try `lockstep down` again";
+                                self.tell(Report::Down(Err(why.to_owned())));
                             }
                             self.losses += 1;
                             self.tell(Report::Event(Event::AgentLost));
