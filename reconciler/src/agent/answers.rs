@@ -4,7 +4,6 @@ use lockstep_core::rollout::{Event, MemberId};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Answer, Body, Event as GuardEvent, Message, Process, Refusal};
 use lockstep_protocol::InstanceToken;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Report;
@@ -127,15 +126,19 @@ impl Agent {
                 tracing::error!(answer = ?result, "the guard could not unpause what was no longer paused");
                 return Ok(Some(Ended::Lost));
             }
-            (Pending::Tell, Ok(Answer::Signalled { faults })) => {
+            (Pending::Tell(_), Ok(Answer::Signalled { faults })) => {
                 self.tell(Report::Event(Event::Told {
                     unsent: members(faults),
                 }));
             }
-            (Pending::Tell, result) => {
+            (Pending::Tell(whom), result) => {
                 tracing::error!(answer = ?result, "the guard could not send reloads");
+                let why = match result {
+                    Err(refusal) => refusal_phrase(&refusal),
+                    Ok(answer) => format!("the guard answered {answer:?}"),
+                };
                 self.tell(Report::Event(Event::Told {
-                    unsent: BTreeMap::new(),
+                    unsent: whom.into_iter().map(|member| (member, why.clone())).collect(),
                 }));
             }
             (Pending::Start(service), Ok(Answer::Started { process })) => self.started(&service, &process),

@@ -66,7 +66,9 @@ impl Agent {
                 let body = Body::Signal {
                     signals: signals_of(&targets),
                 };
-                self.ask(link, body, Pending::Tell).await?;
+                let signalled = targets.into_iter().filter(|target| target.signal.is_some());
+                let whom = signalled.map(|target| target.member).collect();
+                self.ask(link, body, Pending::Tell(whom)).await?;
             }
             Order::Remind(targets) => {
                 let body = Body::Signal {

@@ -57,7 +57,8 @@ pub(super) enum Pending {
     },
     Pause,
     Unpause,
-    Tell,
+    /// A signal to these.
+    Tell(Vec<MemberId>),
     Start(ServiceName),
     StopToStart(ServiceName),
     Stop {
