@@ -123,8 +123,13 @@ impl Metrics {
 
     /// Notes the outcome of a rollout.
     pub fn rollout_ended(&self, outcome: &'static str, took: std::time::Duration) {
-        self.rollouts.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.decided(outcome);
         self.rollout_duration.observe(took.as_secs_f64());
+    }
+
+    /// Notes a candidate that came to its outcome without a rollout: judged bad, or no change at all.
+    pub fn decided(&self, outcome: &'static str) {
+        self.rollouts.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Notes a pause.

@@ -3,7 +3,7 @@
 //! Aside is the folder of the coordinator's term, which a later coordinator takes away before it reads anything:
 //! one that was deposed and does not know it yet finds nothing to write in, and renames nothing.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,42 @@ pub enum StoreError {
         /// The term's folder.
         path: PathBuf,
     },
+}
+
+/// One reconciler a state folder: taken before anything else is touched, and held until the program ends.
+///
+/// A courtesy, as the volume's lock is: one that hangs is fenced by the term of whoever takes over.
+#[derive(Debug)]
+pub struct StateLock {
+    /// Held for its drop.
+    _file: File,
+}
+
+const LOCK: &str = "lock";
+
+impl StateLock {
+    /// Takes the lock; nothing if another reconciler holds it.
+    ///
+    /// # Errors
+    /// When the file cannot be made or locked.
+    pub fn take(state: &Path) -> Result<Option<Self>, StoreError> {
+        let path = state.join(LOCK);
+        let failed = |doing, source| StoreError::Io {
+            doing,
+            path: path.clone(),
+            source,
+        };
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|source| failed("open", source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(failed("lock", source)),
+        }
+    }
 }
 
 /// The folder of a coordinator's term in the state folder: the only place from which documents come into it.

@@ -37,7 +37,7 @@
 //! | [`wait`] | the one place that sleeps |
 //! | `mounted` | a volume that is a file system of its own |
 //! | `keeper`, `bin/lab-keeper` | the end of a lab, also when its test was killed |
-//! | `programs` | builds what is tested, once |
+//! | [`programs`] | what is tested, built once |
 //!
 //! # What it never does
 //!
@@ -59,7 +59,7 @@ mod lab;
 mod mounted;
 pub mod points;
 pub mod processes;
-mod programs;
+pub mod programs;
 mod ran;
 mod report;
 mod repository;

@@ -76,7 +76,7 @@ fn build() -> PathBuf {
 ///
 /// # Panics
 /// When they cannot be put there.
-pub(crate) fn install(folder: &Path) {
+pub fn install(folder: &Path) {
     let built = built();
     fs::create_dir_all(folder).expect("the lab's folder is writable");
     for name in NAMES {

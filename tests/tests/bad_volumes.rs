@@ -71,7 +71,10 @@ fn a_second_reconciler_on_one_volume_is_refused_and_the_first_goes_on() {
     let lab = lab().start();
     let before = lab.services();
     let said = lab.run_to_end(&[]).failed(1);
-    assert!(said.contains("in use") || said.contains("answers on"), "{said}");
+    assert!(
+        said.contains("another reconciler uses the state folder"),
+        "{said}"
+    );
     let settings = fs::read_to_string(lab.settings()).expect("they are there");
     let other = lab.root().join("other.toml");
     fs::write(

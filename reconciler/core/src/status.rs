@@ -102,6 +102,16 @@ pub struct InstanceView {
     pub uptime: Option<f64>,
 }
 
+impl InstanceView {
+    /// Why it is diverged, as far as it said.
+    #[must_use]
+    pub fn divergence(&self) -> &str {
+        self.error
+            .as_deref()
+            .unwrap_or("it runs something else than what is live")
+    }
+}
+
 /// One revision in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantinedView {
@@ -197,11 +207,7 @@ pub fn status(facts: &StatusFacts<'_>) -> StatusView {
                     service: view.name.clone(),
                     index,
                 };
-                let why = instance
-                    .error
-                    .as_deref()
-                    .unwrap_or("it runs something else than what is live");
-                alarms.push(format!("{id} is diverged: {why}"));
+                alarms.push(format!("{id} is diverged: {}", instance.divergence()));
             }
         }
     }

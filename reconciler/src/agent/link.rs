@@ -146,6 +146,23 @@ pub async fn claim(spec: &AgentSpec) -> Result<u64, LinkError> {
     }
 }
 
+/// Ends a guard that never had anybody to guard: what a start that failed leaves of itself.
+pub async fn end_unused(spec: &AgentSpec) {
+    let ended = async {
+        let (mut link, services) = Link::open(spec).await?;
+        let unused = |known: &Supervised| known.process.is_none() && known.last_exit.is_none();
+        if services.iter().all(unused) {
+            let shutdown = link.send(Body::Shutdown).await?;
+            let _ = link.answer_to(shutdown).await?;
+        }
+        Ok::<_, LinkError>(())
+    };
+    // Who cannot be spoken to any more is gone, or somebody else's.
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "the guard of a start that failed");
+    }
+}
+
 async fn connect_or_start(state: &Path, program: &Path) -> Result<UnixStream, LinkError> {
     let (state, program) = (state.to_owned(), program.to_owned());
     let stream = tokio::task::spawn_blocking(move || {

@@ -34,7 +34,7 @@ use lockstep_protocol::{InstanceToken, Offer, RolloutId};
 use tokio::sync::mpsc;
 
 pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
-pub(crate) use link::{LinkError, claim};
+pub(crate) use link::{LinkError, claim, end_unused};
 pub(crate) use task::{Agent, AgentFailed};
 
 /// What the coordinator asks of the agent.

@@ -2,7 +2,7 @@
 //!
 //! git2 blocks, so all of it happens here. The thread is woken by the interval, by the repository's watcher
 //! and by requests; a wake-up carries no data: it looks at the world again. It tells the coordinator only
-//! what is new, and answers every [`Request::Look`].
+//! what is new, and answers every [`Request::Look`] once a look has ended that began after it was asked.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -28,8 +28,8 @@ pub struct Base {
 
 /// What is asked of the thread.
 pub enum Request {
-    /// Look now, and say what was seen although it is not new.
-    Look,
+    /// Look now, and say what was seen although it is not new; then [`Seen::Looked`] with this number.
+    Look(u64),
     /// Judge a revision that is on the volume already, whose policy only the mirror knows.
     TakeUp(Revision),
     /// Judge any revision, for `lockstep plan`.
@@ -58,6 +58,10 @@ pub enum Seen {
     },
     /// A revision that is on the volume is known by the mirror.
     TakenUp(Arc<Validated>),
+    /// A revision that was on the volume cannot be had from the mirror, or would be refused today.
+    NotKnown(Revision),
+    /// The look of this number has ended, and what it saw was told.
+    Looked(u64),
     /// The head is what it was when it was told last.
     Unchanged,
     /// There is nothing to follow, or the source does not answer: nothing changes.
@@ -168,9 +172,10 @@ impl Thread {
             match request {
                 Some(Request::Stop) => return,
                 Some(Request::TakeUp(revision)) => {
-                    if let Some(validated) = self.take_up(&revision) {
-                        let _ = self.seen.send(Seen::TakenUp(validated));
-                    }
+                    let seen = self
+                        .take_up(&revision)
+                        .map_or(Seen::NotKnown(revision), Seen::TakenUp);
+                    let _ = self.seen.send(seen);
                 }
                 Some(Request::Judge(text, answer)) => {
                     let _ = answer.send(self.judge_text(&text));
@@ -180,9 +185,25 @@ impl Thread {
                     work(&mut self.mirror);
                     due = Instant::now() + self.look(false);
                 }
-                Some(Request::Look) => due = Instant::now() + self.look(true),
-                None => due = Instant::now() + self.look(false),
+                Some(Request::Look(number)) => {
+                    due = Instant::now() + self.look(true);
+                    let _ = self.seen.send(Seen::Looked(number));
+                }
+                None => {
+                    let wait = self.look(false);
+                    self.tidy();
+                    due = Instant::now() + wait;
+                }
             }
+        }
+    }
+
+    /// Each fetch leaves a pack: they are made one when the interval is over and nobody has asked for anything.
+    fn tidy(&mut self) {
+        match self.mirror.tidy() {
+            Ok(false) => {}
+            Ok(true) => tracing::debug!("the mirror was repacked"),
+            Err(error) => tracing::warn!(%error, "the mirror cannot be repacked: it grows with each commit"),
         }
     }
 

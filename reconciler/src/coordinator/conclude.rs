@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lockstep_core::admission::{Aborted, Live, Verdict};
 use lockstep_core::instances::InstanceState;
 use lockstep_core::ledger::SettledTree;
-use lockstep_core::rollout::{Effect, Failure, Kind, Member, Outcome, Progress, Rollout};
+use lockstep_core::rollout::{Effect, Failure, Kind, Member, MemberId, Outcome, Progress, Rollout};
 use lockstep_core::service::ServiceName;
 use lockstep_core::status::StatusView;
 use lockstep_protocol::Digest;
@@ -16,6 +16,7 @@ use lockstep_source::Mirror;
 use lockstep_volume::{JOURNAL_VERSION, OutcomeKind};
 
 use super::drive::{Candidate, micros};
+use super::execute::document;
 use super::request::{Committed, Undo};
 use super::take_up::Detail;
 use super::volume::Job;
@@ -112,9 +113,14 @@ impl Coordinator {
                         switch: rollout.to.switch,
                         published: rollout.to.revision.clone(),
                     };
+                    let document = match (rollout.kind, &self.live) {
+                        (Kind::Healing, Some(live)) => live.document.clone(),
+                        (Kind::Healing | Kind::Change | Kind::First, _) => document(&candidate),
+                    };
                     self.went_live(LiveRelease {
                         live,
                         release,
+                        document,
                         validated: candidate,
                     });
                 }
@@ -189,12 +195,12 @@ impl Coordinator {
                 revision: revision.clone(),
                 ..live.live
             },
-            release: live.release,
             validated: candidate,
+            ..live
         };
         self.went_live(live);
         self.metrics.settled(seen.elapsed());
-        self.metrics.rollout_ended("Settled", std::time::Duration::ZERO);
+        self.metrics.decided("Settled");
         self.events.append([Record {
             revision: Some(revision.clone()),
             message: "no published file changed: nobody was touched".to_owned(),
@@ -207,10 +213,11 @@ impl Coordinator {
 
     /// Retention in the background: what instances still report is kept.
     pub(super) fn tidy(&mut self) {
+        let statement = |id: &MemberId| self.instances.get(id)?.statement.as_ref()?.digest;
         let reported: BTreeSet<Digest> = self
-            .instances
-            .values()
-            .filter_map(|instance| instance.statement.as_ref()?.digest)
+            .services
+            .iter()
+            .filter_map(|(name, _)| statement(&MemberId::only(name)).or(self.stated.get(name).copied()))
             .collect();
         let live = self.live.as_ref().map(|live| live.live.digest);
         let recovering = self
@@ -291,7 +298,7 @@ impl Coordinator {
                     news.push(Record {
                         service: Some(service.name.to_string()),
                         instance: instance.id.clone(),
-                        message: instance.error.clone().unwrap_or_default(),
+                        message: instance.divergence().to_owned(),
                         ..Record::new("Diverged")
                     });
                 }

@@ -12,9 +12,8 @@ use lockstep_core::service::ServiceName;
 use lockstep_protocol::RolloutId;
 
 use super::drive::Candidate;
-use super::request::Synced;
 use super::{Active, Coordinator, Head};
-use crate::candidate::worker::Seen;
+use crate::candidate::worker::{Request as SourceRequest, Seen};
 use crate::candidate::{Judged, Reader};
 use crate::events::Event as Record;
 
@@ -51,9 +50,16 @@ impl Coordinator {
                     base,
                     seen,
                 });
+                if let Some(lost) = &self.lost {
+                    // A mirror that was remade knows it from now on, if anybody does.
+                    let revision = lost.tree.revision.clone();
+                    self.source.ask(SourceRequest::TakeUp(revision));
+                }
                 self.consider();
             }
-            Seen::TakenUp(validated) => return self.taken_up(validated),
+            Seen::TakenUp(validated) => self.taken_up(validated),
+            Seen::NotKnown(revision) => self.give_up_lost(&revision),
+            Seen::Looked(number) => self.answer_syncs(number),
             Seen::Unchanged => self.source_answered(),
             Seen::Failed { reason } => {
                 if self.source_view.error.as_ref() != Some(&reason) {
@@ -65,15 +71,6 @@ impl Coordinator {
                 self.source_view.error = Some(reason);
             }
         }
-        let synced = Synced {
-            head: self
-                .head
-                .as_ref()
-                .filter(|_| self.source_view.error.is_none())
-                .map(|head| head.revision().clone()),
-            error: self.source_view.error.clone(),
-        };
-        self.answer_syncs(&synced);
     }
 
     fn source_answered(&mut self) {
@@ -85,7 +82,7 @@ impl Coordinator {
 
     /// Looks at everything anew and tries the head, if it is to be tried now.
     pub(super) fn consider(&mut self) {
-        if self.end.is_some() || !self.connected || self.recovering.is_some() {
+        if self.end.is_some() || !self.connected || self.recovering.is_some() || self.lost.is_some() {
             return;
         }
         let now = self.clock.now();
@@ -136,7 +133,7 @@ impl Coordinator {
         if head.base != base {
             if self.looked_for != base {
                 self.looked_for = base;
-                self.source.ask(crate::candidate::worker::Request::Look);
+                self.look();
             }
             return;
         }
@@ -203,7 +200,7 @@ impl Coordinator {
                 message: reason,
                 ..Record::new("Rejected")
             }]);
-            self.metrics.rollout_ended("Rejected", std::time::Duration::ZERO);
+            self.metrics.decided("Rejected");
         }
         self.verdict = Some((revision.clone(), verdict));
     }

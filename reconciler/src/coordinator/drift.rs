@@ -5,16 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lockstep_core::admission::Live;
 use lockstep_core::rollout::{Effect, Kind, Moment};
 use lockstep_core::service::{Reload, ServiceName};
 use lockstep_core::tree::TreePath;
-use lockstep_volume::Drift;
+use lockstep_protocol::Revision;
+use lockstep_volume::{Drift, ReleaseName};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-use super::Coordinator;
+use super::execute::document;
+use super::take_up::Lost;
 use super::volume::Job;
-use crate::candidate::Reader;
+use super::{Coordinator, LiveRelease};
+use crate::candidate::worker::Base;
+use crate::candidate::{Reader, Validated};
 use crate::clock::Clock;
 use crate::events::Event as Record;
 
@@ -115,6 +120,49 @@ impl Coordinator {
                 .map(|reader| (reader.name.clone(), effect(reader)))
                 .collect(),
         );
+    }
+
+    /// The mirror has what settled last and is gone from the volume: it is live, and healed under whoever runs it.
+    pub(super) fn put_back(&mut self, lost: &Lost, validated: Arc<Validated>) {
+        let revision = lost.tree.revision.clone();
+        self.base.send_replace(Base {
+            live: Some(Arc::clone(&validated)),
+            settled: Some(revision.clone()),
+        });
+        self.live = Some(LiveRelease {
+            live: Live {
+                revision: revision.clone(),
+                digest: lost.tree.digest,
+                switch: lost.switch,
+                published: revision.clone(),
+            },
+            release: ReleaseName::new(&lost.tree.digest, &revision, 1),
+            document: document(&validated),
+            validated,
+        });
+        self.healing = Some(
+            self.readers
+                .iter()
+                .map(|reader| (reader.name.clone(), effect(reader)))
+                .collect(),
+        );
+    }
+
+    /// Neither the volume nor the repository has what settled last any more.
+    pub(super) fn give_up_lost(&mut self, revision: &Revision) {
+        // Before the first look the mirror may only be behind.
+        if self.head.is_none() {
+            return;
+        }
+        if let Some(lost) = self.lost.take_if(|lost| lost.tree.revision == *revision) {
+            let message = format!(
+                "what settled last ({}) is gone from the volume and from the repository: the head of the branch is \
+                 rolled out as if it were the first release",
+                lost.tree.revision.short()
+            );
+            tracing::error!("{message}");
+            self.alarms.insert("drift", message);
+        }
     }
 
     /// Begins to heal, if there is something to heal.

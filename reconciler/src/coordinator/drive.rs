@@ -210,9 +210,13 @@ impl Coordinator {
             .as_ref()
             .is_some_and(|active| active.rollout.outcome().is_some())
         {
-            let ended = self.active.take().filter(|active| active.recovered);
+            // Members of what was recovered were left to it, and without a release nobody was started at all:
+            // whoever it did not start is started now.
+            let ended = self
+                .active
+                .take()
+                .filter(|active| active.recovered || active.rollout.kind == rollout::Kind::Healing);
             if let Some(Active { rollout, .. }) = ended {
-                // Its members were left to it; whoever it did not start is started now.
                 self.start_the_dead(|name| rollout.members.contains_key(&MemberId::only(name)));
             }
         }

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use lockstep_core::rollout::{self, Command, Event, Life, MemberId, Side};
 use lockstep_core::service::{Reload, ServiceName};
-use lockstep_protocol::{Offer, PROTOCOL, Release, Revision};
+use lockstep_protocol::{Offer, PROTOCOL, Release};
 use lockstep_volume::{Intent, JOURNAL_VERSION};
 
-use super::Coordinator;
 use super::volume::Job;
+use super::{Coordinator, LiveRelease};
 use crate::agent::{Order, Target};
 use crate::candidate::Validated;
 
@@ -103,7 +103,11 @@ impl Coordinator {
                 reason: "the candidate is not at hand any more".into(),
             });
         };
-        let document = document(&active.rollout.to.revision, candidate);
+        let document = match (active.rollout.kind, &self.live) {
+            // What is healed keeps the name of the commit that published it.
+            (rollout::Kind::Healing, Some(live)) => built_anew(live),
+            (rollout::Kind::Healing | rollout::Kind::Change | rollout::Kind::First, _) => document(candidate),
+        };
         self.volume.ask(Job::Build {
             document: Box::new(document),
             tree: candidate.tree().clone(),
@@ -113,29 +117,20 @@ impl Coordinator {
 
     fn stage_back(&mut self) {
         let job = self.active.as_ref().and_then(|active| {
-            let (release, files) = match active.rollout.kind {
+            let release = match active.rollout.kind {
                 // A healed release is its own way back: the one before it is damaged.
-                rollout::Kind::Healing => {
-                    let files = active.candidate.as_ref();
-                    (
-                        active.release_to.clone()?,
-                        files.map(|files| (&active.rollout.to.revision, files)),
-                    )
-                }
-                rollout::Kind::Change | rollout::Kind::First => {
-                    let live = self.live.as_ref();
-                    (
-                        active.release_from.clone()?,
-                        live.map(|live| (&live.live.published, &live.validated)),
-                    )
-                }
+                rollout::Kind::Healing => active.release_to.clone()?,
+                rollout::Kind::Change | rollout::Kind::First => active.release_from.clone()?,
             };
+            let again = self
+                .live
+                .as_ref()
+                .map(|live| (Box::new(built_anew(live)), live.validated.tree().clone()));
             Some(Job::StageKept {
                 release,
                 number: active.rollout.back,
                 live: active.rollout.kind == rollout::Kind::Healing,
-                again: files
-                    .map(|(revision, files)| (Box::new(document(revision, files)), files.tree().clone())),
+                again,
             })
         });
         match job {
@@ -263,14 +258,22 @@ fn names(members: &[MemberId]) -> Vec<ServiceName> {
 }
 
 /// What a release says of itself: the commit whose files it holds.
-fn document(revision: &Revision, validated: &Validated) -> Release {
+pub(super) fn document(validated: &Validated) -> Release {
     let commit = validated.commit();
     Release {
-        revision: revision.clone(),
+        revision: commit.revision.clone(),
         digest: validated.digest(),
         author: commit.author.clone(),
         committed: commit.committed,
         subject: commit.subject.clone(),
         built: Timestamp::now(),
+    }
+}
+
+/// The document of what is live, for building it once more.
+fn built_anew(live: &LiveRelease) -> Release {
+    Release {
+        built: Timestamp::now(),
+        ..live.document.clone()
     }
 }

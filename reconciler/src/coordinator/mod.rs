@@ -41,7 +41,7 @@ use lockstep_core::instances::{Instances, ReadsTable};
 use lockstep_core::rollout::{self, MemberId, Moment};
 use lockstep_core::service::{ServiceName, Verify};
 use lockstep_core::status::{SourceView, StatusFacts, StatusView, status};
-use lockstep_protocol::{Revision, SwitchNumber};
+use lockstep_protocol::{Digest, Release, Revision, SwitchNumber};
 use lockstep_volume::{ReleaseName, StagedSwitch, Switched};
 use tokio::sync::{mpsc, watch};
 
@@ -63,6 +63,8 @@ use volume::{Done, VolumeThread};
 struct LiveRelease {
     live: Live,
     release: ReleaseName,
+    /// What the release says of itself: the commit that published these files, which others may have followed.
+    document: Release,
     /// The commit that settled last.
     validated: Arc<Validated>,
 }
@@ -144,11 +146,16 @@ struct Coordinator {
     active: Option<Active>,
     recovering: Option<take_up::Recovering>,
     instances: Instances,
+    /// What the services stated to run when this coordinator started: as good as heard, until they are.
+    stated: BTreeMap<ServiceName, Digest>,
     reads: ReadsTable,
     source_view: SourceView,
     alarms: BTreeMap<&'static str, String>,
     highest_switch: SwitchNumber,
-    syncs: Vec<tokio::sync::oneshot::Sender<request::Synced>>,
+    /// How often a look at the repository was asked for.
+    looks: u64,
+    /// Who waits for the look of which number.
+    syncs: BTreeMap<u64, tokio::sync::oneshot::Sender<request::Synced>>,
     connected: bool,
     /// The first statements and probes were waited for: only then who counts is known.
     observed_at: Option<Moment>,
@@ -157,6 +164,8 @@ struct Coordinator {
     tidied: bool,
     /// Whom a damaged release touches: healing begins when nothing else is under way.
     healing: Option<BTreeMap<ServiceName, rollout::Effect>>,
+    /// What settled last and is gone from the volume: nothing is tried before it is put back.
+    lost: Option<take_up::Lost>,
     pids: BTreeMap<MemberId, u32>,
     /// Services whose last process ended for good, by their restart policy.
     ended: std::collections::BTreeSet<ServiceName>,

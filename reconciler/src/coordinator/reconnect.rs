@@ -84,6 +84,9 @@ impl Coordinator {
     /// The mirror knows a revision that was taken up from the volume, its policy included.
     pub(super) fn taken_up(&mut self, validated: Arc<Validated>) {
         self.reads.insert(validated.digest(), validated.reads().clone());
+        if let Some(lost) = self.lost.take_if(|lost| lost.tree.digest == validated.digest()) {
+            return self.put_back(&lost, validated);
+        }
         let fits = |known: &Validated| {
             known.digest() == validated.digest() && known.revision() == validated.revision()
         };

@@ -112,8 +112,8 @@ impl Coordinator {
         match request {
             Request::Status(answer) => drop(answer.send(self.status())),
             Request::Sync(answer) => {
-                self.syncs.push(answer);
-                self.source.ask(SourceRequest::Look);
+                let number = self.look();
+                self.syncs.insert(number, answer);
             }
             Request::Plan(None, answer) => {
                 let view = match &self.head {
@@ -207,11 +207,29 @@ impl Coordinator {
             let made = super::conclude::make_commit(mirror, &undo, default.as_ref(), settled.as_ref());
             drop(answer.send(made));
         })));
-        self.source.ask(SourceRequest::Look);
+        self.look();
     }
 
-    pub(super) fn answer_syncs(&mut self, synced: &Synced) {
-        for answer in self.syncs.drain(..) {
+    /// Has the repository looked at, and gives the number under which the end of that look is told.
+    pub(super) fn look(&mut self) -> u64 {
+        self.looks += 1;
+        self.source.ask(SourceRequest::Look(self.looks));
+        self.looks
+    }
+
+    /// The look of this number has ended: whoever asked for it, or for one before, is answered with what is known
+    /// now. Whoever asked later may mean a commit that was not there yet.
+    pub(super) fn answer_syncs(&mut self, number: u64) {
+        let later = self.syncs.split_off(&(number + 1));
+        let synced = Synced {
+            head: self
+                .head
+                .as_ref()
+                .filter(|_| self.source_view.error.is_none())
+                .map(|head| head.revision().clone()),
+            error: self.source_view.error.clone(),
+        };
+        for answer in std::mem::replace(&mut self.syncs, later).into_values() {
             drop(answer.send(synced.clone()));
         }
     }

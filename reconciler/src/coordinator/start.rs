@@ -1,6 +1,7 @@
 //! Starting: the order in which a coordinator comes to hold everything, and what it takes up again.
 //!
-//! 1. The state folder, and the numbers that it knows.
+//! 1. The state folder, its lock, the web port, and the numbers that the folder knows. Until here nothing is
+//!    changed, so a start that fails leaves everything as it was.
 //! 2. The volume is opened, which finds its numbers and takes its lock.
 //! 3. A term above every one known is claimed from the guard (whose hello deposes an older coordinator and
 //!    thaws what that had paused), and then fences the volume and the state folder: only then are its ledger and
@@ -14,22 +15,25 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lockstep_core::instances::ReadsTable;
 use lockstep_guard::wire::Definition;
 use lockstep_protocol::{SwitchNumber, env};
-use lockstep_volume::{FenceError, OpenError, OpenOptions, Term, Volume};
+use lockstep_volume::{FenceError, OpenError, OpenOptions, Term, Unfenced, Volume};
 use tokio::sync::{mpsc, watch};
 
-use super::take_up::take_up;
+use super::take_up::{note_stated, take_up};
 use super::volume::VolumeThread;
 use super::{Coordinator, End, Handle, LiveRelease, Request, drift};
 use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Orders};
 use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
+use crate::cli::Signals;
 use crate::clock::Clock;
 use crate::events::{Event as Record, EventLog};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use crate::store::{self, Desk, LedgerStore, StoreError};
+use crate::store::{self, Desk, LedgerStore, StateLock, StoreError};
+use crate::web::{self, Port, Web, WebError};
 
 /// How to start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,6 +54,15 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Another reconciler uses the state folder.
+    #[error(
+        "another reconciler uses the state folder {path}; end it first (`lockstep down` ends services too), or start \
+         this one with --take-over"
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
     },
     /// The ledger cannot be used.
     #[error(transparent)]
@@ -82,7 +95,7 @@ pub enum StartError {
     Source(#[from] worker::WorkerError),
     /// The web port or the control socket cannot be opened.
     #[error(transparent)]
-    Web(#[from] crate::web::WebError),
+    Web(#[from] WebError),
     /// The system gives no thread or no program path.
     #[error("{0}")]
     System(std::io::Error),
@@ -104,6 +117,12 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         path: state.clone(),
         source,
     })?;
+    let lock = StateLock::take(state)?;
+    // One that took over holds no lock: that one answers.
+    if !options.take_over && (lock.is_none() || web::answers(state).await) {
+        return Err(StartError::InUse { path: state.clone() });
+    }
+    let port = Port::open(&settings, options.take_over).await?;
     let (term_known, switch_known) = store::numbers(state)?;
     let folders = Folders::open(state)?;
     let program = std::env::current_exe().map_err(StartError::System)?;
@@ -143,8 +162,55 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
             .collect(),
     };
     spec.term = agent::claim(&spec).await?;
-    let (mut volume, found) = unfenced.fence(Term(spec.term))?;
+    let claimed = spec.clone();
+    let run = begin(settings, clock, unfenced, spec, port, switch_used).await;
+    match run {
+        Ok((coordinator, doors)) => {
+            let end = doors.hold(coordinator).await;
+            drop(lock);
+            Ok(end)
+        }
+        Err(error) => {
+            // A guard that was started for this start, and has nobody to guard.
+            agent::end_unused(&claimed).await;
+            Err(error)
+        }
+    }
+}
+
+/// What goes on beside the coordinator's loop, and ends after it.
+struct Doors {
+    web: Web,
+    agent: tokio::task::JoinHandle<()>,
+    signals: Signals,
+}
+
+impl Doors {
+    /// Runs the loop to its end.
+    async fn hold(self, mut coordinator: Coordinator) -> End {
+        let end = coordinator.work(self.signals).await;
+        // In this order: no more requests, then the agent's orders end, then the threads are joined.
+        self.web.stop().await;
+        coordinator.aside.shutdown().await;
+        drop(coordinator);
+        // The agent ends by itself when its orders do.
+        let _ = self.agent.await;
+        end
+    }
+}
+
+/// Takes up everything under the claimed term.
+async fn begin(
+    settings: Arc<Settings>,
+    clock: Clock,
+    unfenced: Unfenced,
+    spec: AgentSpec,
+    port: Port,
+    switch_used: SwitchNumber,
+) -> Result<(Coordinator, Doors), StartError> {
+    let state = &settings.state.clone();
     let term = spec.term;
+    let (mut volume, found) = unfenced.fence(Term(term))?;
     // Only now: a coordinator that is deposed by this may have written until here.
     let desk = Desk::take(state, term)?;
     let events = EventLog::open(state, &desk)?;
@@ -171,18 +237,38 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         base_of_worker,
         seen_by,
     )?;
+    let mut reads = ReadsTable::default();
+    for validated in taken.all() {
+        reads.insert(validated.digest(), validated.reads().clone());
+    }
+    let stated: Vec<_> = settings
+        .services
+        .iter()
+        .filter_map(|service| {
+            let status = spec.folders.status(&service.name).ok().flatten()?;
+            Some((service.name.clone(), status.digest?, status.revision?))
+        })
+        .collect();
+    let digests = stated.iter().map(|(_, digest, _)| *digest);
+    note_stated(&mut volume, digests, &settings, &readers, &mut reads);
+    // What is not kept any more may still be known by the mirror.
+    let unknown = stated
+        .iter()
+        .filter(|(_, digest, _)| reads.of(digest).is_none())
+        .map(|(_, _, revision)| revision.clone());
     let revisions = [
         taken.live.as_ref().map(|live| live.live.published.clone()),
         newest,
+        taken.lost.as_ref().map(|lost| lost.tree.revision.clone()),
         taken
             .recovering
             .as_ref()
             .map(|recovering| recovering.intent.to.revision.clone()),
     ];
-    for revision in revisions.into_iter().flatten() {
+    for revision in revisions.into_iter().flatten().chain(unknown) {
         source.ask(worker::Request::TakeUp(revision));
     }
-    source.ask(worker::Request::Look);
+    source.ask(worker::Request::Look(0));
 
     let drift = drift::Watch::start(volume.path(), &clock);
     let highest_switch = volume.highest_switch();
@@ -201,18 +287,14 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         events: Arc::clone(&events),
         metrics: Arc::clone(&metrics),
     };
-    let web = crate::web::start(&settings, handle, options.take_over).await?;
+    let web = web::start(&settings, handle, port)?;
     // Signals are caught from here on: before, an end by a signal is the system's own.
-    let signals = crate::cli::Signals::catch().map_err(StartError::System)?;
+    let signals = Signals::catch().map_err(StartError::System)?;
     events.append([Record {
         message: format!("term {term}"),
         ..Record::new("Started")
     }]);
 
-    let mut reads = lockstep_core::instances::ReadsTable::default();
-    for validated in taken.all() {
-        reads.insert(validated.digest(), validated.reads().clone());
-    }
     let mut coordinator = Coordinator {
         services: settings
             .services
@@ -242,16 +324,22 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
         active: None,
         recovering: taken.recovering.take(),
         instances: lockstep_core::instances::Instances::new(),
+        stated: stated
+            .into_iter()
+            .map(|(name, digest, _)| (name, digest))
+            .collect(),
         reads,
         source_view: lockstep_core::status::SourceView::default(),
         alarms: taken.alarms,
         highest_switch,
-        syncs: Vec::new(),
+        looks: 0,
+        syncs: BTreeMap::new(),
         connected: false,
         observed_at: None,
         drift,
         tidied: false,
         healing: taken.healing,
+        lost: taken.lost,
         pids: BTreeMap::new(),
         ended: std::collections::BTreeSet::new(),
         looked_for: None,
@@ -266,14 +354,8 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     // The spare of the process before was thrown away; the first change should not wait for one.
     coordinator.tidy();
     coordinator.tell_late(taken.ended);
-    let end = coordinator.work(signals).await;
-    // In this order: no more requests, then the agent's orders end, then the threads are joined.
-    web.stop().await;
-    coordinator.aside.shutdown().await;
-    drop(coordinator);
-    // The agent ends by itself when its orders do.
-    let _ = agent.await;
-    Ok(end)
+    let doors = Doors { web, agent, signals };
+    Ok((coordinator, doors))
 }
 
 fn definition(service: &crate::settings::Service, settings: &Settings, folders: &Folders) -> Definition {

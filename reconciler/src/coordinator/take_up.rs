@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_core::admission::Live;
+use lockstep_core::instances::ReadsTable;
 use lockstep_core::ledger::{Ledger, SettledTree};
 use lockstep_core::rollout;
 use lockstep_core::service::ServiceName;
-use lockstep_protocol::{Digest, Revision, RolloutId, SwitchNumber};
+use lockstep_protocol::{Digest, Release, Revision, RolloutId, SwitchNumber};
 use lockstep_volume::{Current, Found, Intent, JournalRecord, OutcomeKind, Side, Volume};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,16 @@ pub(super) struct Taken {
     pub(super) ended: Option<Ended>,
     pub(super) alarms: BTreeMap<&'static str, String>,
     pub(super) healing: Option<BTreeMap<ServiceName, rollout::Effect>>,
+    pub(super) lost: Option<Lost>,
+}
+
+/// What settled last, of which nothing that can be read is left on the volume. Services may still run it, so it is
+/// put back under them as soon as the mirror gives it.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) tree: SettledTree,
+    /// The highest switch known: what it is said to be live under until it is put back.
+    pub(super) switch: SwitchNumber,
 }
 
 impl Taken {
@@ -79,6 +90,7 @@ pub(super) fn take_up(
         ended: None,
         alarms: BTreeMap::new(),
         healing: None,
+        lost: None,
     };
     let current = match &found.current {
         Current::Live { switch, .. } | Current::Dangling { switch, .. } => Some(*switch),
@@ -119,15 +131,11 @@ pub(super) fn take_up(
                 release: release.clone(),
                 ..from.clone()
             };
-            taken.live = read_side(volume, &side, settings, readers)?;
+            taken.live = readable(read_side(volume, &side, settings, readers));
         }
-        // A candidate that cannot be read any more is no reason not to start: the way back does not need it.
-        let candidate = read_side(volume, &intent.to, settings, readers)
-            .unwrap_or_else(|error| {
-                tracing::error!(%error, "the release of the rollout that was under way is damaged");
-                None
-            })
-            .map(|side| side.validated);
+        // A side that cannot be read any more is no reason not to start: the way back needs no candidate, and what
+        // was live before is built anew.
+        let candidate = readable(read_side(volume, &intent.to, settings, readers)).map(|side| side.validated);
         taken.recovering = Some(Recovering {
             intent,
             current,
@@ -172,9 +180,10 @@ pub(super) fn take_up(
             .filter(|kept| kept.digest == last.digest);
         mine.max_by_key(|kept| kept.last_switch)
     });
-    match (kept, lost) {
-        (Some(kept), lost) => {
-            let what = lost.unwrap_or_else(|| "`current` is gone".to_owned());
+    let gone = || "`current` is gone".to_owned();
+    match (kept, ledger.last_settled()) {
+        (Some(kept), _) => {
+            let what = lost.unwrap_or_else(gone);
             let side = Side {
                 switch: kept.last_switch.unwrap_or(found.highest_switch),
                 revision: kept.revision,
@@ -192,17 +201,67 @@ pub(super) fn take_up(
                     .collect(),
             );
         }
-        (None, Some(what)) => taken.lost(what),
-        (None, None) => {}
+        (None, Some(last)) => {
+            let message = format!(
+                "{}: somebody else changed the volume, and nothing of what settled last ({}) can be read there; it is \
+                 put back from the repository",
+                lost.unwrap_or_else(gone),
+                last.revision.short()
+            );
+            tracing::error!("{message}");
+            taken.alarms.insert("drift", message);
+            taken.lost = Some(Lost {
+                tree: last.clone(),
+                switch: found.highest_switch,
+            });
+        }
+        (None, None) => {
+            if let Some(what) = lost {
+                let message =
+                    format!("{what}: the head of the branch is rolled out as if it were the first release");
+                tracing::error!("{message}");
+                taken.alarms.insert("drift", message);
+            }
+        }
     }
     Ok(taken)
 }
 
-impl Taken {
-    fn lost(&mut self, what: String) {
-        let message = format!("{what}: the head of the branch is rolled out as if it were the first release");
-        tracing::error!("{message}");
-        self.alarms.insert("drift", message);
+/// A side of the rollout that was under way, if it can be read.
+fn readable(side: Result<Option<LiveRelease>, StartError>) -> Option<LiveRelease> {
+    side.unwrap_or_else(|error| {
+        tracing::error!(%error, "a release of the rollout that was under way is damaged");
+        None
+    })
+}
+
+/// Notes what the services read of releases that instances state to run: without it nobody knows whether those are,
+/// to a service, what is live.
+pub(super) fn note_stated(
+    volume: &mut Volume,
+    stated: impl Iterator<Item = Digest>,
+    settings: &Settings,
+    readers: &[Reader],
+    reads: &mut ReadsTable,
+) {
+    for digest in stated {
+        if reads.of(&digest).is_some() {
+            continue;
+        }
+        let Some(kept) = volume.kept().into_iter().find(|kept| kept.digest == digest) else {
+            continue;
+        };
+        let side = Side {
+            switch: kept.last_switch.unwrap_or(SwitchNumber(0)),
+            revision: kept.revision,
+            digest,
+            release: kept.name,
+        };
+        match read_side(volume, &side, settings, readers) {
+            Ok(Some(known)) => reads.insert(digest, known.validated.reads().clone()),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "an instance runs a release that cannot be read"),
+        }
     }
 }
 
@@ -227,7 +286,7 @@ fn read_side(
         .path()
         .join(".lockstep/releases")
         .join(side.release.as_str());
-    let document = std::fs::read(folder.join(lockstep_protocol::RELEASE_FILE))
+    let document: Release = std::fs::read(folder.join(lockstep_protocol::RELEASE_FILE))
         .map_err(|error| error.to_string())
         .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
         .map_err(unreadable)?;
@@ -248,6 +307,7 @@ fn read_side(
             published: side.revision.clone(),
         },
         release: side.release.clone(),
+        document,
         validated: Arc::new(validated),
     }))
 }

@@ -31,17 +31,18 @@ pub async fn connect(state: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(through(&folder)).await
 }
 
-/// Binds the control socket. A socket that nobody answers on is a left-over and replaced; one that somebody
-/// answers on is in use, unless this reconciler takes over.
-pub(super) async fn bind(state: &Path, take_over: bool) -> Result<UnixListener, WebError> {
+/// Whether a reconciler answers for a state folder.
+pub async fn answers(state: &Path) -> bool {
+    connect(state).await.is_ok()
+}
+
+/// Binds the control socket, in the place of one that an earlier reconciler left.
+pub(super) fn bind(state: &Path) -> Result<UnixListener, WebError> {
     let path = state.join(CONTROL);
     let failed = |source| WebError::Socket {
         path: path.clone(),
         source,
     };
-    if connect(state).await.is_ok() && !take_over {
-        return Err(WebError::InUse { path });
-    }
     let folder = folder(state).map_err(failed)?;
     match std::fs::remove_file(through(&folder)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),

@@ -8,6 +8,7 @@ mod control;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 
 use api::Door;
 pub use api::{PlanQuery, Suspend, WaitFor, Waited};
-pub use control::{CONTROL, connect};
+pub use control::{CONTROL, answers, connect};
 
 use crate::coordinator::Handle;
 use crate::settings::Settings;
@@ -34,7 +35,7 @@ pub enum WebError {
     #[error("the web port {address} cannot be opened: {source}; choose another [web] listen")]
     Port {
         /// The address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// Why.
         source: io::Error,
     },
@@ -46,15 +47,62 @@ pub enum WebError {
         /// Why.
         source: io::Error,
     },
-    /// Another reconciler answers on it.
-    #[error(
-        "a reconciler answers on {path} already; end it first (`lockstep down` ends services too), or start this \
-         one with --take-over"
-    )]
-    InUse {
-        /// The path.
-        path: PathBuf,
-    },
+}
+
+/// How often a port is tried that the reconciler before still holds.
+const PORT_AGAIN: Duration = Duration::from_secs(1);
+
+/// The web port, opened before anything is claimed: one that cannot be had changes nothing.
+pub enum Port {
+    /// The settings want none.
+    Unwanted,
+    /// It is open.
+    Open(TcpListener),
+    /// The reconciler that is taken over holds it: it is opened once that one is gone.
+    Awaited(SocketAddr),
+}
+
+impl Port {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When it cannot be opened; one that is in use is awaited by a reconciler that takes over.
+    pub async fn open(settings: &Settings, take_over: bool) -> Result<Self, WebError> {
+        let Some(web) = &settings.web else {
+            return Ok(Self::Unwanted);
+        };
+        let address = web.listen;
+        match TcpListener::bind(address).await {
+            Ok(listener) => Ok(Self::Open(listener)),
+            Err(error) if take_over && error.kind() == io::ErrorKind::AddrInUse => Ok(Self::Awaited(address)),
+            Err(source) => Err(WebError::Port { address, source }),
+        }
+    }
+
+    /// The open port; nothing if there is to be none, or the program ends before it is free.
+    async fn listener(self, mut stop: watch::Receiver<bool>) -> Option<TcpListener> {
+        let address = match self {
+            Self::Unwanted => return None,
+            Self::Open(listener) => return Some(listener),
+            Self::Awaited(address) => address,
+        };
+        tracing::warn!(
+            "the web port {address} is in use by the reconciler before: it is opened once that one has ended"
+        );
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return Some(listener),
+                Err(error) => tracing::debug!(%error, "the web port {address} is not free yet"),
+            }
+            // An error says that the sender is gone, which means the same.
+            if tokio::time::timeout(PORT_AGAIN, stop.wait_for(|stop| *stop))
+                .await
+                .is_ok()
+            {
+                return None;
+            }
+        }
+    }
 }
 
 /// The open doors.
@@ -78,28 +126,26 @@ impl Web {
 /// Opens both doors.
 ///
 /// # Errors
-/// When one of them cannot be opened.
-pub async fn start(settings: &Settings, handle: Handle, take_over: bool) -> Result<Web, WebError> {
+/// When the control socket cannot be opened.
+pub fn start(settings: &Settings, handle: Handle, port: Port) -> Result<Web, WebError> {
     let stop = watch::Sender::new(false);
     let mut servers = JoinSet::new();
-    let control = control::bind(&settings.state, take_over).await?;
+    let control = control::bind(&settings.state)?;
     let door = Door {
         handle,
         stop: stop.subscribe(),
     };
     let whole = shown(door.clone()).merge(changing(door.clone()));
     servers.spawn(serve(control, whole, stop.subscribe()));
-    if let Some(web) = &settings.web {
-        let listen = web.listen;
-        let listener = TcpListener::bind(listen).await.map_err(|source| WebError::Port {
-            address: listen,
-            source,
-        })?;
+    let stopped = stop.subscribe();
+    servers.spawn(async move {
+        let Some(listener) = port.listener(stopped.clone()).await else {
+            return Ok(());
+        };
         // With port 0 only the listener knows.
-        let address = listener.local_addr().unwrap_or(listen);
-        tracing::info!("web port at http://{address}");
-        servers.spawn(serve(listener, shown(door), stop.subscribe()));
-    }
+        tracing::info!("web port at http://{}", listener.local_addr()?);
+        serve(listener, shown(door), stopped).await
+    });
     Ok(Web { servers, stop })
 }
 
