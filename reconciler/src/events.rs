@@ -22,6 +22,10 @@ const EVENTS: &str = "events.jsonl";
 const KEPT: usize = 10_000;
 /// The file is begun anew at this size; one old file is kept beside it.
 const LARGEST_FILE: u64 = 8 * 1024 * 1024;
+/// The messages that are kept in memory have at most this size together: what the two files can hold.
+const KEPT_BYTES: usize = 2 * LARGEST_FILE as usize;
+/// A longer message is cut: it quotes what others wrote, a report of a whole revision at the most.
+const LONGEST_MESSAGE: usize = 64 * 1024;
 
 /// One event. The fields are stable: `lockstep events --json` prints them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +77,17 @@ impl Event {
 }
 
 impl Event {
+    /// Cuts a message that is longer than the log takes, between two characters.
+    fn shorten(&mut self) {
+        if self.message.len() <= LONGEST_MESSAGE {
+            return;
+        }
+        let whole = self.message.len();
+        let at = self.message.floor_char_boundary(LONGEST_MESSAGE);
+        self.message.truncate(at);
+        self.message.push_str(&format!("… (cut: it has {whole} bytes)"));
+    }
+
     /// Says it in the log as well, at a level by who must act: `error` somebody, `warn` perhaps, `info` nobody.
     fn log(&self) {
         let Self { kind, message, .. } = self;
@@ -109,8 +124,28 @@ struct Inner {
     path: PathBuf,
     file: File,
     size: u64,
-    recent: VecDeque<Event>,
+    recent: Recent,
     next: u64,
+}
+
+/// The newest events, within a number and a size.
+#[derive(Debug, Default)]
+struct Recent {
+    events: VecDeque<Event>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn push(&mut self, event: Event) {
+        self.bytes += event.message.len();
+        self.events.push_back(event);
+        while self.events.len() > KEPT || self.bytes > KEPT_BYTES {
+            let Some(oldest) = self.events.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.message.len();
+        }
+    }
 }
 
 impl EventLog {
@@ -127,7 +162,7 @@ impl EventLog {
             let path = path.to_owned();
             move |source| StoreError::Io { doing, path, source }
         };
-        let mut recent = VecDeque::new();
+        let mut recent = Recent::default();
         let mut read = |path: &Path| -> Result<Vec<u8>, StoreError> {
             let bytes = match std::fs::read(path) {
                 Ok(bytes) => bytes,
@@ -137,7 +172,7 @@ impl EventLog {
             for line in bytes.split(|byte| *byte == b'\n') {
                 // A line that a crash cut short is no event.
                 if let Ok(event) = serde_json::from_slice::<Event>(line) {
-                    push(&mut recent, event);
+                    recent.push(event);
                 }
             }
             Ok(bytes)
@@ -148,7 +183,7 @@ impl EventLog {
         if bytes.last().is_some_and(|byte| *byte != b'\n') {
             bytes.push(b'\n');
         }
-        let next = recent.back().map_or(1, |event| event.seq + 1);
+        let next = recent.events.back().map_or(1, |event| event.seq + 1);
         desk.write(EVENTS, &bytes)?;
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.map_err(failed("open", &path))?;
@@ -169,13 +204,14 @@ impl EventLog {
     pub fn append(&self, events: impl IntoIterator<Item = Event>) {
         let mut inner = self.lock();
         for mut event in events {
+            event.shorten();
             event.seq = inner.next;
             inner.next += 1;
             event.log();
             if let Err(error) = inner.write(&event) {
                 tracing::error!(%error, path = %inner.path.display(), "an event cannot be written");
             }
-            push(&mut inner.recent, event);
+            inner.recent.push(event);
         }
         let newest = inner.next - 1;
         drop(inner);
@@ -187,6 +223,7 @@ impl EventLog {
     pub fn since(&self, seq: u64) -> Vec<Event> {
         self.lock()
             .recent
+            .events
             .iter()
             .filter(|event| event.seq > seq)
             .cloned()
@@ -226,9 +263,27 @@ impl Inner {
     }
 }
 
-fn push(recent: &mut VecDeque<Event>, event: Event) {
-    if recent.len() == KEPT {
-        recent.pop_front();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_memory_nor_files_grow_beyond_their_limits() {
+        let state = tempfile::tempdir().unwrap();
+        let desk = Desk::take(state.path(), 1).unwrap();
+        let log = EventLog::open(state.path(), &desk).unwrap();
+        let long = || Event {
+            message: "ä".repeat(LONGEST_MESSAGE * 4),
+            ..Event::new("Rejected")
+        };
+        log.append((0..1_000).map(|_| long()));
+        let kept = log.since(0);
+        assert!(kept.iter().map(|event| event.message.len()).sum::<usize>() <= KEPT_BYTES);
+        assert!(kept.len() > 100, "{}", kept.len());
+        assert!(kept[0].message.ends_with("ä… (cut: it has 524288 bytes)"));
+        for name in ["events.jsonl", "events.jsonl.1"] {
+            let size = std::fs::metadata(state.path().join(name)).unwrap().len();
+            assert!(size <= LARGEST_FILE, "{name} has {size} bytes");
+        }
     }
-    recent.push_back(event);
 }

@@ -5,6 +5,7 @@
 mod code;
 mod json;
 mod place;
+mod report;
 mod text;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use serde::Serialize;
 pub use code::{Code, UnknownCode, explain};
 pub use json::json;
 pub use place::{LineColumn, Lines};
+pub use report::{Findings, LISTED, Report};
 pub use text::{Style, text};
 
 use crate::document::KeyPath;
@@ -111,86 +113,10 @@ impl Diagnostic {
     }
 }
 
-/// All that is wrong with a candidate, in file order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    diagnostics: Vec<Diagnostic>,
-}
-
-impl Report {
-    /// Takes diagnostics in any order; the same one twice counts once.
-    #[must_use]
-    pub fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
-        diagnostics.sort_by(|a, b| order(a).cmp(&order(b)));
-        diagnostics.dedup();
-        Self { diagnostics }
-    }
-
-    /// Whether the candidate is refused.
-    #[must_use]
-    pub fn has_errors(&self) -> bool {
-        self.count(Severity::Error) > 0
-    }
-
-    /// How many there are of one severity.
-    #[must_use]
-    pub fn count(&self, severity: Severity) -> usize {
-        self.diagnostics
-            .iter()
-            .filter(|diagnostic| diagnostic.severity == severity)
-            .count()
-    }
-
-    /// All of them, by path, then by place.
-    #[must_use]
-    pub fn diagnostics(&self) -> &[Diagnostic] {
-        &self.diagnostics
-    }
-
-    /// Whether nothing at all is to be said.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.diagnostics.is_empty()
-    }
-}
-
-fn order(diagnostic: &Diagnostic) -> impl Ord + '_ {
-    let span = diagnostic.span.as_ref().map(|span| (span.start, span.end));
-    (
-        &diagnostic.path,
-        span,
-        diagnostic.severity,
-        diagnostic.code,
-        &diagnostic.message,
-    )
-}
-
 /// The files that diagnostics speak of, by their path from the repository's root.
 pub type Sources = BTreeMap<String, Arc<[u8]>>;
 
 /// The text of a file, if it is one.
 fn source<'s>(sources: &'s Sources, path: &str) -> Option<&'s str> {
     std::str::from_utf8(sources.get(path)?).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_is_in_file_order_and_says_nothing_twice() {
-        let a = Diagnostic::error(Code::UnknownKey, "a.toml", "second").at(9..10);
-        let b = Diagnostic::error(Code::TomlSyntax, "a.toml", "first").at(2..3);
-        let c = Diagnostic::error(Code::FileSize, "a.toml", "whole");
-        let report = Report::new(vec![a.clone(), b.clone(), a.clone(), c.clone()]);
-        assert_eq!(report.diagnostics(), [c, b, a]);
-        assert!(report.has_errors());
-    }
-
-    #[test]
-    fn warnings_alone_refuse_nothing() {
-        let mut warning = Diagnostic::error(Code::UnknownKey, "a.toml", "hm");
-        warning.severity = Severity::Warning;
-        assert!(!Report::new(vec![warning]).has_errors());
-    }
 }

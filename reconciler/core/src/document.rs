@@ -21,10 +21,16 @@ pub(crate) use canonical::canonical;
 pub(crate) use path::split_dots;
 pub use path::{InvalidKeyPath, KeyPath, Part};
 
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, LISTED};
 
 /// How deep tables and lists may be nested. The parser of TOML allows 80 levels within one value.
 pub const MAX_DEPTH: usize = 128;
+/// How long a key may be, in bytes.
+const LONGEST_KEY: usize = 1_024;
+/// What all places of a document may take, in bytes: each holds its keys from the root on.
+const MOST_KEYS: usize = 256 << 20;
+/// How many mistakes of one document are remembered: some are merged afterwards, so more than are listed.
+const MOST_MISTAKES: usize = 2 * LISTED;
 
 /// The syntaxes that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +196,8 @@ struct Reading<'a> {
     places: BTreeMap<KeyPath, Place>,
     bare: BTreeMap<KeyPath, Bare>,
     mistakes: Vec<Diagnostic>,
+    /// What the places take so far, in bytes.
+    keys: usize,
 }
 
 impl<'a> Reading<'a> {
@@ -199,23 +207,72 @@ impl<'a> Reading<'a> {
             places: BTreeMap::new(),
             bare: BTreeMap::new(),
             mistakes: Vec::new(),
+            keys: 0,
         }
     }
 
-    fn mistake(&mut self, code: Code, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
-        self.mistakes
-            .push(Diagnostic::error(code, self.path, message).at(span));
-        let last = self.mistakes.len() - 1;
-        &mut self.mistakes[last]
+    /// Says where a value stands.
+    fn place(&mut self, path: KeyPath, place: Place) {
+        let take = |part: &Part| {
+            std::mem::size_of::<Part>()
+                + match part {
+                    Part::Key(key) => key.len(),
+                    Part::Index(_) => 0,
+                }
+        };
+        self.keys += path.parts().iter().map(take).sum::<usize>();
+        if self.keys > MOST_KEYS {
+            let span = place.key.unwrap_or(place.value);
+            self.too_long(span, "the keys of this document are too long together");
+        } else {
+            self.places.insert(path, place);
+        }
+    }
+
+    /// Says that JSON has no word for a value.
+    fn bare(&mut self, path: &KeyPath, bare: Bare) {
+        if self.keys <= MOST_KEYS {
+            self.bare.insert(path.clone(), bare);
+        }
+    }
+
+    /// Whether a key is short enough to be taken down once for each value below it.
+    fn fits(&mut self, key: &str, span: Range<usize>) -> bool {
+        let fits = key.len() <= LONGEST_KEY;
+        if !fits {
+            self.too_long(span, "a key may have at most 1,024 bytes");
+        }
+        fits
+    }
+
+    fn mistake(&mut self, code: Code, span: Range<usize>, message: impl Into<String>, help: Option<&str>) {
+        if self.mistakes.len() < MOST_MISTAKES {
+            let mut mistake = Diagnostic::error(code, self.path, message).at(span);
+            mistake.help = help.map(str::to_owned);
+            self.mistakes.push(mistake);
+        }
     }
 
     /// Says once that the text is nested too deeply; whoever reads stops there.
     fn too_deep(&mut self, span: Range<usize>) {
-        if self.mistakes.iter().any(|mistake| mistake.code == Code::TooDeep) {
-            return;
+        let help = "flatten the document: no service needs this";
+        self.once(
+            Code::TooDeep,
+            span,
+            "tables and lists are nested too deeply",
+            help,
+        );
+    }
+
+    fn too_long(&mut self, span: Range<usize>, message: &str) {
+        let help = "shorten the keys, or nest them less deeply";
+        self.once(Code::LongKeys, span, message, help);
+    }
+
+    fn once(&mut self, code: Code, span: Range<usize>, message: &str, help: &str) {
+        if !self.mistakes.iter().any(|mistake| mistake.code == code) {
+            self.mistake(code, span, message, Some(help));
         }
-        let mistake = self.mistake(Code::TooDeep, span, "tables and lists are nested too deeply");
-        mistake.help = Some("flatten the document: no service needs this".into());
     }
 }
 

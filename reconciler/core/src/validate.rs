@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 
 use lockstep_protocol::Revision;
 
-use crate::diagnostic::{Code, Diagnostic, Report, Sources};
-use crate::document::{Document, KeyPath, Syntax};
+use crate::diagnostic::{Code, Diagnostic, Findings, LISTED, Report, Sources};
+use crate::document::{Bare, Document, KeyPath, Syntax};
 use crate::policy::{DocumentPolicy, POLICY_PATH, Policy, Schema};
 use crate::tree::{Tree, TreeChange, TreePath};
 
@@ -67,26 +67,27 @@ pub enum Scope<'a> {
 /// pull request, the upstream or HEAD for a hook, nothing for a first one.
 #[must_use]
 pub fn validate(candidate: &Candidate<'_>, base: Option<&Candidate<'_>>, scope: Scope<'_>) -> Report {
-    let (policy, mut diagnostics) = match candidate.policy() {
-        Some((policy, mistakes)) => (Some(policy), mistakes),
-        None => (None, Vec::new()),
-    };
-    let limits = limits::check(candidate, policy.as_ref(), base, &mut diagnostics);
+    let mut findings = Findings::default();
+    let policy = candidate.policy().map(|(policy, mistakes)| {
+        findings.extend(mistakes);
+        policy
+    });
+    let limits = limits::check(candidate, policy.as_ref(), base, &mut findings);
     match &policy {
-        Some(policy) => by_policy(candidate, policy, limits.file_bytes, &mut diagnostics),
-        None => by_syntax(candidate, scope, limits.file_bytes, &mut diagnostics),
+        Some(policy) => by_policy(candidate, policy, limits.file_bytes, &mut findings),
+        None => by_syntax(candidate, scope, limits.file_bytes, &mut findings),
     }
-    Report::new(diagnostics)
+    findings.report()
 }
 
-fn by_policy(candidate: &Candidate<'_>, policy: &Policy, file_bytes: u64, diagnostics: &mut Vec<Diagnostic>) {
+fn by_policy(candidate: &Candidate<'_>, policy: &Policy, file_bytes: u64, findings: &mut Findings) {
     let mut schemas: BTreeMap<&str, Option<Schema>> = BTreeMap::new();
     for rule in &policy.documents {
         if !schemas.contains_key(rule.schema.as_str()) {
-            schemas.insert(&rule.schema, load_schema(candidate, rule, diagnostics));
+            schemas.insert(&rule.schema, load_schema(candidate, rule, findings));
         }
         let Some(bytes) = candidate.files.get(&rule.path) else {
-            diagnostics.push(absent(candidate, rule));
+            findings.push(absent(candidate, rule));
             continue;
         };
         if bytes.len() as u64 > file_bytes {
@@ -96,30 +97,26 @@ fn by_policy(candidate: &Candidate<'_>, policy: &Policy, file_bytes: u64, diagno
         let document = match Document::parse(&rule.path, bytes, Syntax::Toml) {
             Ok(document) => document,
             Err(mistakes) => {
-                diagnostics.extend(listed(mistakes, &rule.path));
+                findings.extend(mistakes);
                 continue;
             }
         };
         if let Some(Some(schema)) = schemas.get(rule.schema.as_str()) {
-            diagnostics.extend(listed(judge(&rule.path, &document, schema), &rule.path));
+            findings.extend(judge(&rule.path, &document, schema));
         }
     }
 }
 
-fn load_schema(
-    candidate: &Candidate<'_>,
-    rule: &DocumentPolicy,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Option<Schema> {
+fn load_schema(candidate: &Candidate<'_>, rule: &DocumentPolicy, findings: &mut Findings) -> Option<Schema> {
     if !candidate.files.contains_key(&rule.schema) {
         let message = format!("there is no schema `{}` in this revision", rule.schema);
         let mistake =
             Diagnostic::error(Code::SchemaAbsent, POLICY_PATH, message).at(rule.schema_span.clone());
-        diagnostics.push(mistake.with_help("the path counts from the repository's root"));
+        findings.push(mistake.with_help("the path counts from the repository's root"));
         return None;
     }
     Schema::load(&rule.schema, candidate.files)
-        .map_err(|mistakes| diagnostics.extend(mistakes))
+        .map_err(|mistakes| findings.extend(mistakes))
         .ok()
 }
 
@@ -150,6 +147,7 @@ fn judge(path: &str, document: &Document, schema: &Schema) -> Vec<Diagnostic> {
     }
     let mut diagnostics: Vec<_> = document
         .non_finite()
+        .take(2 * LISTED)
         .map(|key| {
             let message = format!("`{}` must be a finite number", key.name());
             Diagnostic::error(Code::NumberRange, path, message)
@@ -160,7 +158,7 @@ fn judge(path: &str, document: &Document, schema: &Schema) -> Vec<Diagnostic> {
         .collect();
     let judged = mistakes::explain(schema.judge(document), path, document, Some(schema));
     // Of such a number the schema only sees that it is none.
-    let reported = |key: &KeyPath| document.non_finite().any(|other| other == key);
+    let reported = |key: &KeyPath| document.bare(key) == Some(Bare::NonFinite);
     diagnostics.extend(
         judged
             .into_iter()
@@ -169,12 +167,7 @@ fn judge(path: &str, document: &Document, schema: &Schema) -> Vec<Diagnostic> {
     diagnostics
 }
 
-fn by_syntax(
-    candidate: &Candidate<'_>,
-    scope: Scope<'_>,
-    file_bytes: u64,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+fn by_syntax(candidate: &Candidate<'_>, scope: Scope<'_>, file_bytes: u64, findings: &mut Findings) {
     for path in published_documents(candidate.tree, scope) {
         let repo_path = repo_path(candidate.prefix, &path);
         if candidate
@@ -185,29 +178,15 @@ fn by_syntax(
             continue;
         }
         match candidate.files.get(&repo_path) {
-            None => diagnostics.push(not_loaded(&repo_path)),
+            None => findings.push(not_loaded(&repo_path)),
             Some(bytes) => {
                 let mistakes = Document::parse(&repo_path, bytes, Syntax::Toml)
                     .err()
                     .unwrap_or_default();
-                diagnostics.extend(listed(mistakes, &repo_path));
+                findings.extend(mistakes);
             }
         }
     }
-}
-
-/// The mistakes of one document, as many as anybody will read; that there are more is never hidden.
-fn listed(mut mistakes: Vec<Diagnostic>, path: &str) -> Vec<Diagnostic> {
-    if mistakes.len() > mistakes::LISTED {
-        mistakes.truncate(mistakes::LISTED);
-        let message = format!(
-            "there are more mistakes in this file than the {} listed",
-            mistakes::LISTED
-        );
-        let more = Diagnostic::error(Code::MoreMistakes, path, message);
-        mistakes.push(more.with_help("mend those first; the others show then"));
-    }
-    mistakes
 }
 
 /// The published documents to judge when no policy names them, in byte order of path.

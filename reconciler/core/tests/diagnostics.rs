@@ -83,6 +83,7 @@ fn each_case_reads_as_expected() {
             Style {
                 color: false,
                 width: 100,
+                ..Style::default()
             },
         );
         let json = diagnostic::json(&report, &repo.files);

@@ -5,7 +5,7 @@
 mod common;
 
 use common::Repo;
-use lockstep_core::diagnostic::{Code, Report};
+use lockstep_core::diagnostic::{Code, LISTED, Report, Style, text};
 use lockstep_core::validate::{Scope, validate};
 
 const POLICY: &str = "version = 1\n[[document]]\npath = \"c.toml\"\nschema = \"s.json\"\n";
@@ -132,9 +132,57 @@ fn a_flood_of_mistakes_is_cut_and_says_so() {
         &document,
     );
     assert_eq!(report.diagnostics().len(), 1_001);
-    assert_eq!(report.diagnostics()[0].code, Code::MoreMistakes);
+    let last = report.diagnostics().last().unwrap();
+    assert_eq!(last.code, Code::MoreMistakes);
+    assert!(
+        last.message.contains("more mistakes in 1 file: c.toml"),
+        "{}",
+        last.message
+    );
     let report = judged("{}", &"a =\n".repeat(5_000));
     assert_eq!(report.diagnostics().len(), 1_001);
+}
+
+#[test]
+fn a_flood_of_files_is_cut_and_says_so() {
+    let mut repo = Repo::new("");
+    for at in 0..5_000 {
+        repo.add(&format!("{at:04}.toml"), "a =");
+    }
+    let report = validate(&repo.candidate(), None, Scope::All);
+    assert_eq!(report.diagnostics().len(), LISTED + 1);
+    let last = report.diagnostics().last().unwrap();
+    assert_eq!(
+        last.message,
+        "and 4000 more mistakes in 4000 files: 1000.toml, 1001.toml, 1002.toml, 1003.toml, 1004.toml, …"
+    );
+    let style = Style {
+        bytes: 10_000,
+        ..Style::default()
+    };
+    let text = text(&report, &repo.files, style);
+    assert!(text.len() < 11_000, "{}", text.len());
+    assert!(text.contains("and 4000 more mistakes in 4000 files"), "{text}");
+    assert!(text.contains(" of these are left out here"), "{text}");
+    assert!(text.contains("1001 errors; "), "{text}");
+}
+
+#[test]
+fn a_long_text_of_mistakes_alone_costs_no_more_than_its_first() {
+    // With a diagnostic for each of these lines, judging them would take gigabytes.
+    let report = judged("{}", &"=\n".repeat(3 << 20));
+    assert_eq!(codes(&report), [Code::TomlSyntax]);
+}
+
+#[test]
+fn long_keys_above_many_values_are_refused() {
+    // Each value's place holds the keys above it, so this text of 6 MB would take a terabyte.
+    let values: String = (0..300_000).map(|at| format!("a{at} = inf\n")).collect();
+    let long = format!("[{}]\n{values}", "k".repeat(3 << 20));
+    assert_eq!(codes(&judged("{}", &long)), [Code::LongKeys]);
+    // Here no key is too long alone.
+    let deep = format!("[{}]\n{values}", vec!["k".repeat(1_000); 60].join("."));
+    assert_eq!(codes(&judged("{}", &deep)), [Code::LongKeys]);
 }
 
 #[test]

@@ -75,6 +75,7 @@ fn sound(repo: &Repo, report: &Report) {
         Style {
             color: true,
             width: 80,
+            ..Style::default()
         },
     );
     assert_eq!(text.is_empty(), report.is_empty());

@@ -87,6 +87,14 @@ pub fn is_signal(name: &str) -> bool {
     signal::by_name(name).is_some()
 }
 
+/// Whether this machine knows a user of this name that a service can run as.
+///
+/// # Errors
+/// With a message for the operator when it does not.
+pub fn check_user(name: &str) -> Result<(), String> {
+    account::Account::named(name).map(drop)
+}
+
 /// How to run the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardOptions {

@@ -1,10 +1,12 @@
 //! Committing a way back: the only place that writes to the source, and only by a push that git itself
 //! refuses when the branch has moved meanwhile. Nothing is ever forced.
 
-use git2::{Oid, PushOptions, RemoteCallbacks, Signature, Tree};
+use git2::{Oid, Signature, Tree};
 use lockstep_protocol::Revision;
 
-use crate::{CommitFacts, Mirror, SourceError, libgit};
+use crate::remote::Pushed;
+use crate::spec::Transport;
+use crate::{CommitFacts, Mirror, SourceError, libgit, remote};
 
 /// Why a way back was not committed.
 #[derive(Debug, thiserror::Error)]
@@ -161,20 +163,15 @@ impl Mirror {
         self.repo
             .reference(ours, commit, true, "a way back")
             .map_err(not_made)?;
-        let mut rejected = None;
-        {
-            let mut remote = self.repo.remote_anonymous(&self.spec.url).map_err(failed)?;
-            let mut callbacks = RemoteCallbacks::new();
-            callbacks.push_update_reference(|_, status| {
-                rejected = status.map(str::to_owned);
-                Ok(())
-            });
-            let mut options = PushOptions::new();
-            options.remote_callbacks(callbacks);
-            let spec = format!("{ours}:refs/heads/{}", self.spec.branch);
-            remote.push(&[&spec], Some(&mut options)).map_err(failed)?;
-        }
-        if let Some(why) = rejected {
+        let pushed = match &self.transport {
+            Transport::Local(_) => {
+                let mut remote = self.repo.remote_anonymous(&self.spec.url).map_err(failed)?;
+                let spec = format!("{ours}:{}", self.branch_ref());
+                remote::push_to(&mut remote, &spec, || ()).map_err(failed)?
+            }
+            Transport::Remote(_) => remote::push(self, ours)?,
+        };
+        if let Pushed::Rejected(why) = pushed {
             return Err(refused(why));
         }
         self.fetch()?;

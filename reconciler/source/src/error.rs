@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::net::refused::Refused;
 use crate::refusal::{TreeRefused, quoted};
 
 /// What the caller does after an error.
@@ -25,7 +26,8 @@ pub enum Next {
 pub enum SourceError {
     /// The URL cannot be used as it is written.
     #[error(
-        "source.url {url:?} cannot be used: {why}. Write an absolute path, file:///path or git://host/path"
+        "source.url {url:?} cannot be used: {why}. Write an absolute path, file:///path, https://host/path, \
+         ssh://user@host/path or git://host/path"
     )]
     InvalidUrl {
         /// The URL without credentials.
@@ -36,13 +38,22 @@ pub enum SourceError {
     /// The URL asks for a transport that is not compiled in.
     #[error(
         "source.url {url:?} needs the transport {transport:?}, which this build does not have: it fetches \
-         from a path, file:// and git://. Serve the repository by one of these, or mirror it to this machine"
+         from {}. Serve the repository by one of these, or mirror it to this machine",
+        transports()
     )]
     UnsupportedTransport {
         /// The URL without credentials.
         url: String,
         /// The scheme, or `ssh` for the `host:path` form.
         transport: String,
+    },
+    /// What is to open the server's door does not fit.
+    #[error("source.{key} cannot be used: {why}")]
+    InvalidAccess {
+        /// The key of the settings.
+        key: &'static str,
+        /// What is wrong, with the next step.
+        why: &'static str,
     },
     /// The published folder cannot be used as it is written.
     #[error(
@@ -84,6 +95,9 @@ pub enum SourceError {
         /// How long it took until it was given up.
         after: Duration,
     },
+    /// A server, or what was said to it, has to be mended by a person.
+    #[error(transparent)]
+    Server(#[from] Box<Refused>),
     /// There is no repository where the URL points.
     #[error(
         "there is no git repository at {url}: {why}. It is tried again; create it there, or correct source.url"
@@ -228,6 +242,7 @@ impl SourceError {
             // The other end, the network or this disk: time or a person there mends it.
             Self::Unreachable { .. }
             | Self::TimedOut { .. }
+            | Self::Server(_)
             | Self::NotARepository { .. }
             | Self::UnsupportedRepository { .. }
             | Self::RemoteCorrupt { .. }
@@ -245,9 +260,54 @@ impl SourceError {
             // What is written in the settings stays wrong until it is written anew.
             Self::InvalidUrl { .. }
             | Self::UnsupportedTransport { .. }
+            | Self::InvalidAccess { .. }
             | Self::InvalidPath { .. }
             | Self::InvalidBranch { .. } => Next::Stop,
         }
+    }
+
+    /// The name of the reason: stable, for metrics and for looking it up in the docs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidUrl { .. } => "InvalidUrl",
+            Self::UnsupportedTransport { .. } => "UnsupportedTransport",
+            Self::InvalidAccess { .. } => "InvalidAccess",
+            Self::InvalidPath { .. } => "InvalidPath",
+            Self::InvalidBranch { .. } => "InvalidBranch",
+            Self::Unreachable { .. } => "Unreachable",
+            Self::TimedOut { .. } => "TimedOut",
+            Self::Server(refused) => refused.code(),
+            Self::NotARepository { .. } => "NotARepository",
+            Self::UnsupportedRepository { .. } => "UnsupportedRepository",
+            Self::RemoteCorrupt { .. } => "RemoteCorrupt",
+            Self::EmptyRepository { .. } => "EmptyRepository",
+            Self::BranchMissing { .. } => "BranchMissing",
+            Self::TooLarge { .. } => "TooLarge",
+            Self::PathMissing { .. } => "PathMissing",
+            Self::PathNotAFolder { .. } => "PathNotAFolder",
+            Self::Refused(_) => "TreeRefused",
+            Self::FileRefused { .. } => "FileRefused",
+            Self::UnknownRevision { .. } => "UnknownRevision",
+            Self::Corrupt { .. } => "MirrorDamaged",
+            Self::MirrorIo { .. } => "MirrorUnusable",
+        }
+    }
+}
+
+impl From<Refused> for SourceError {
+    fn from(refused: Refused) -> Self {
+        Self::Server(Box::new(refused))
+    }
+}
+
+/// What this build can fetch from, as a phrase.
+fn transports() -> &'static str {
+    match (cfg!(feature = "https"), cfg!(feature = "ssh")) {
+        (true, true) => "a path, file://, https://, ssh:// and git://",
+        (true, false) => "a path, file://, https:// and git://",
+        (false, true) => "a path, file://, ssh:// and git://",
+        (false, false) => "a path, file:// and git://",
     }
 }
 

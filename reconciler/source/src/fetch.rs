@@ -6,7 +6,7 @@ use git2::{ErrorClass, Oid};
 use lockstep_protocol::Revision;
 
 use crate::spec::Transport;
-use crate::{Mirror, SourceError, daemon, libgit, local};
+use crate::{Mirror, SourceError, libgit, local, remote};
 
 /// What the followed branch is at the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Mirror {
     pub fn list_head(&self) -> Result<Head, SourceError> {
         let listing = match &self.transport {
             Transport::Local(path) => local::list(&local::open(path, &self.url)?, self)?,
-            Transport::Daemon => daemon::list(self)?,
+            Transport::Remote(_) => remote::list(self)?,
         };
         Ok(match listing.head {
             Some(head) => Head::Revision(libgit::revision(head)),
@@ -59,7 +59,7 @@ impl Mirror {
         self.check_head()?;
         let head = match &self.transport {
             Transport::Local(path) => local::fetch(&local::open(path, &self.url)?, self)?,
-            Transport::Daemon => daemon::fetch(self)?,
+            Transport::Remote(_) => remote::fetch(self)?,
         };
         if self.head()? != Some(head) {
             self.check(head)?;

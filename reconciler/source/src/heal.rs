@@ -67,7 +67,10 @@ impl Mirror {
     fn beside(&self) -> Result<Self, SourceError> {
         let dir = beside(&self.dir, ".new");
         remove(&dir)?;
-        Self::open(dir, self.spec.clone())
+        Ok(Self {
+            last_good: self.last_good.clone(),
+            ..Self::open(dir, self.spec.clone())?
+        })
     }
 
     fn copy_to(&self, fresh: &Self, head: git2::Oid) -> Result<(), CopyFailure> {

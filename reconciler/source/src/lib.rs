@@ -12,7 +12,8 @@
 //! | `spec` | which repository, which branch, which folder, which limits |
 //! | `mirror`, `mend`, `heal` | the folder with the bare repository: opening, pinning, remaking, repacking |
 //! | `pack` | whether the mirror's packs are as they were written |
-//! | `fetch`, `local`, `copy`, `daemon` | looking at the source and fetching from it |
+//! | `fetch`, `local`, `copy`, `remote` | looking at the source and fetching from it |
+//! | `access`, `net` | reaching a server: limits, trust, credentials |
 //! | `history` | commits: facts, ancestors, names |
 //! | `tree`, `walk`, `refusal` | what a revision publishes, and why not |
 //! | `commit` | a way back, committed and pushed |
@@ -20,12 +21,12 @@
 //! | `wake`, `schedule` | when to look |
 //!
 //! What it must never do: write to the source otherwise than by an unforced push of a way back, decide whether a revision may go live, follow a link out of a
-//! tree, load an object before its size is known to be allowed, show credentials, or trust a wake-up.
+//! tree, wait for a server without a limit, load an object before its size is known to be allowed, show credentials, or trust a wake-up.
 
+mod access;
 mod blobs;
 mod commit;
 mod copy;
-mod daemon;
 mod error;
 mod fetch;
 mod heal;
@@ -34,8 +35,10 @@ mod libgit;
 mod local;
 mod mend;
 mod mirror;
+mod net;
 mod pack;
 mod refusal;
+mod remote;
 mod schedule;
 mod spec;
 #[cfg(feature = "testing")]
@@ -44,12 +47,14 @@ mod tree;
 mod wake;
 mod walk;
 
+pub use access::{Access, Stamp};
 pub use blobs::Blobs;
 pub use commit::CommitError;
 pub use error::{Next, SourceError};
 pub use fetch::Head;
 pub use history::CommitFacts;
 pub use mirror::Mirror;
+pub use net::refused::{HostKey, Refused};
 pub use refusal::{Reason, Refusal, TreeRefused};
 pub use schedule::Schedule;
 pub use spec::{Bounds, Limits, SourceSpec};

@@ -1,13 +1,12 @@
 //! What libgit2 keeps once for the whole process, set once, and the small conversions to and from its types.
 
-use std::ffi::c_int;
 use std::sync::Once;
 
 use git2::{ConfigLevel, Oid, opts};
 use lockstep_core::tree::BlobId;
 use lockstep_protocol::Revision;
 
-use crate::spec::Bounds;
+use crate::net::carrier;
 
 /// Sets libgit2's process-wide options, at the first call only.
 ///
@@ -16,13 +15,10 @@ use crate::spec::Bounds;
 /// - The owner of a repository is not compared with our own user. That check keeps people from running the
 ///   *hooks and configured commands* of a repository that somebody else put in their way; we run neither, and a
 ///   repository on the same machine nearly always belongs to the user of a git server.
-/// - Connections have a time limit.
-pub(crate) fn set_up(bounds: &Bounds) {
+/// - Servers are reached by a transport of ours.
+pub(crate) fn set_up() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // libgit2 takes 0 as "no limit".
-        let millis =
-            |time: std::time::Duration| c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX).max(1);
         for level in [
             ConfigLevel::System,
             ConfigLevel::Global,
@@ -35,10 +31,7 @@ pub(crate) fn set_up(bounds: &Bounds) {
         // SAFETY: as above.
         unsafe {
             said(opts::set_verify_owner_validation(false));
-            said(opts::set_server_connect_timeout_in_milliseconds(millis(
-                bounds.connect,
-            )));
-            said(opts::set_server_timeout_in_milliseconds(millis(bounds.silence)));
+            said(carrier::register());
         }
     });
 }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use git2::{Commit, ErrorClass, ErrorCode, Oid, Reference, Repository, RepositoryInitOptions};
 use lockstep_protocol::{Digest, Revision};
 
+use crate::access::Stamp;
+use crate::net::secret::LastGood;
 use crate::spec::{Transport, published_folder, shown_url};
 use crate::{Blobs, SourceError, SourceSpec, heal, libgit, mend};
 
@@ -27,6 +29,8 @@ pub struct Mirror {
     /// The URL as messages show it.
     pub(crate) url: String,
     pub(crate) repo: Repository,
+    /// The credentials that the server took last.
+    pub(crate) last_good: LastGood,
 }
 
 impl Mirror {
@@ -38,7 +42,7 @@ impl Mirror {
     /// # Errors
     /// When the spec cannot be used or the folder cannot be written.
     pub fn open(dir: impl Into<PathBuf>, spec: SourceSpec) -> Result<Self, SourceError> {
-        libgit::set_up(&spec.bounds);
+        libgit::set_up();
         spec.check()?;
         let dir = dir.into();
         let transport = Transport::of(&spec.url)?;
@@ -55,6 +59,7 @@ impl Mirror {
             spec,
             transport,
             repo,
+            last_good: LastGood::default(),
         };
         mirror.forget_other_sources()?;
         Ok(mirror)
@@ -121,6 +126,12 @@ impl Mirror {
     /// When the mirror cannot be read.
     pub fn fetched(&self) -> Result<Option<Revision>, SourceError> {
         Ok(self.head()?.map(libgit::revision))
+    }
+
+    /// What the files with which the server is asked are now: it differs once one was replaced, came or went.
+    #[must_use]
+    pub fn access_stamps(&self) -> Vec<Option<Stamp>> {
+        self.spec.access.stamps()
     }
 
     /// Whether a revision is here.

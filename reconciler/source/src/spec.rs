@@ -3,12 +3,13 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use crate::SourceError;
+use crate::net::address::{Address, Scheme, percent_decoded};
+use crate::{Access, SourceError};
 
 /// Which repository is followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceSpec {
-    /// An absolute path, `file://…` or `git://…`. Relative paths are resolved by the settings, not here.
+    /// An absolute path, `file://…`, `https://…`, `ssh://…` or `git://…`. Relative paths are resolved by the settings, not here.
     pub url: String,
     /// The branch that is followed, without `refs/heads/`.
     pub branch: String,
@@ -18,6 +19,8 @@ pub struct SourceSpec {
     pub limits: Limits,
     /// How long and how much a fetch may take.
     pub bounds: Bounds,
+    /// With what a server is asked.
+    pub access: Access,
 }
 
 impl SourceSpec {
@@ -30,6 +33,7 @@ impl SourceSpec {
             path: String::new(),
             limits: Limits::default(),
             bounds: Bounds::default(),
+            access: Access::default(),
         }
     }
 
@@ -38,7 +42,7 @@ impl SourceSpec {
     /// # Errors
     /// When the URL, the branch or the folder is not of a form that this build can follow.
     pub fn check(&self) -> Result<(), SourceError> {
-        Transport::of(&self.url)?;
+        self.access.check(&Transport::of(&self.url)?)?;
         published_folder(&self.path)?;
         if git2::Reference::is_valid_name(&format!("refs/heads/{}", self.branch)) {
             Ok(())
@@ -77,17 +81,19 @@ impl Default for Limits {
     }
 }
 
-/// How long and how much a fetch may take.
-///
-/// libgit2 keeps `connect` and `silence` once for the whole process: the first mirror that is opened sets
-/// them. They bound the network; nothing can bound a local path on a file system that hangs.
+/// How long each step towards a server may take, and how much may come of it. A step ends at its own limit or
+/// at that of the whole, whichever is first; nothing can bound a local path on a file system that hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Until a connection is made.
+    /// For finding the server's address, and again for a connection to it.
     pub connect: Duration,
+    /// For agreeing on encryption, and again for logging in.
+    pub handshake: Duration,
     /// Between two pieces of an answer.
     pub silence: Duration,
-    /// For one fetch in all.
+    /// From the beginning until the branches are listed.
+    pub listing: Duration,
+    /// For one fetch, or one push, in all.
     pub fetch: Duration,
     /// Bytes that one fetch may load, as they are sent.
     pub fetch_bytes: u64,
@@ -97,9 +103,27 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
+            handshake: Duration::from_secs(20),
             silence: Duration::from_secs(20),
+            listing: Duration::from_secs(60),
             fetch: Duration::from_secs(300),
             fetch_bytes: 1 << 30,
+        }
+    }
+}
+
+impl Bounds {
+    /// The usual ones, with another time for each step towards a server.
+    #[must_use]
+    pub fn with_steps_of(step: Duration) -> Self {
+        let usual = Self::default();
+        Self {
+            connect: step.min(usual.connect),
+            handshake: step,
+            silence: step,
+            listing: step.saturating_mul(3),
+            fetch: usual.fetch.max(step),
+            ..usual
         }
     }
 }
@@ -109,8 +133,8 @@ impl Default for Bounds {
 pub(crate) enum Transport {
     /// By opening the repository's folder.
     Local(PathBuf),
-    /// By git's own protocol over TCP.
-    Daemon,
+    /// By talking to a server.
+    Remote(Address),
 }
 
 impl Transport {
@@ -125,6 +149,10 @@ impl Transport {
             url: shown_url(url),
             transport: transport.to_owned(),
         };
+        let remote = |scheme, rest| match Address::parse(scheme, rest) {
+            Ok(address) => Ok(Self::Remote(address)),
+            Err(why) => invalid(why),
+        };
         if url.is_empty() {
             return invalid("it is empty");
         }
@@ -137,14 +165,13 @@ impl Transport {
                     path if path.starts_with('/') => Ok(Self::Local(percent_decoded(path).into())),
                     _ => invalid("a file:// URL names another host, or its path is not absolute"),
                 },
-                "git"
-                    if rest
-                        .split_once('/')
-                        .is_some_and(|(host, path)| !host.is_empty() && !path.is_empty()) =>
-                {
-                    Ok(Self::Daemon)
-                }
-                "git" => invalid("a git:// URL needs a host and a path"),
+                "git" => remote(Scheme::Git, rest),
+                "https" if cfg!(feature = "https") => remote(Scheme::Https, rest),
+                "ssh" | "git+ssh" | "ssh+git" if cfg!(feature = "ssh") => remote(Scheme::Ssh, rest),
+                "http" => invalid(
+                    "http:// lets everybody on the way read and change what is fetched; write https://, with \
+                     source.ca_file if the certificate is from a CA of your own",
+                ),
                 other => Err(unsupported(other)),
             };
         }
@@ -153,31 +180,13 @@ impl Transport {
         }
         // git's short form host:path means ssh; a slash before the colon makes it a path.
         if url.split('/').next().is_some_and(|first| first.contains(':')) {
-            return Err(unsupported("ssh"));
+            return invalid(
+                "git's short form host:path is not taken; write ssh://USER@HOST/PATH, and ssh://USER@HOST/~/PATH \
+                 where the path counts from the user's home",
+            );
         }
         invalid("its path is not absolute")
     }
-}
-
-/// `%20` and the like as bytes, which git allows in file:// URLs.
-fn percent_decoded(path: &str) -> String {
-    let bytes = path.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = path.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|_| path.to_owned())
 }
 
 /// A URL as it may be shown: without user, password and query.
@@ -244,35 +253,93 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_git_urls_are_taken_and_others_are_named() {
-        assert_eq!(
-            Transport::of("/srv/a b.git").unwrap(),
-            Transport::Local("/srv/a b.git".into())
-        );
-        assert_eq!(
-            Transport::of("file:///srv/a%20b.git").unwrap(),
-            Transport::Local("/srv/a b.git".into())
-        );
-        assert_eq!(
-            Transport::of("/srv/a:b.git").unwrap(),
-            Transport::Local("/srv/a:b.git".into())
-        );
-        assert_eq!(Transport::of("git://host/config.git").unwrap(), Transport::Daemon);
+    fn paths_and_servers_are_taken_and_others_are_named() {
+        for (url, path) in [
+            ("/srv/a b.git", "/srv/a b.git"),
+            ("file:///srv/a%20b.git", "/srv/a b.git"),
+            ("/srv/a:b.git", "/srv/a:b.git"),
+        ] {
+            assert_eq!(Transport::of(url).unwrap(), Transport::Local(path.into()));
+        }
+        assert!(matches!(
+            Transport::of("git://host/config.git").unwrap(),
+            Transport::Remote(address) if address.port == 9418
+        ));
         let message = |url| Transport::of(url).unwrap_err().to_string();
-        assert_eq!(
-            message("https://me:secret@host/config.git"),
-            "source.url \"https://host/config.git\" needs the transport \"https\", which this build does not have: \
-             it fetches from a path, file:// and git://. Serve the repository by one of these, or mirror it to \
-             this machine"
-        );
-        assert!(message("git@host:config.git").contains("the transport \"ssh\""));
-        assert!(message("ssh://host/config.git").contains("the transport \"ssh\""));
         assert_eq!(
             message("srv/config.git"),
             "source.url \"srv/config.git\" cannot be used: its path is not absolute. Write an absolute path, \
-             file:///path or git://host/path"
+             file:///path, https://host/path, ssh://user@host/path or git://host/path"
         );
+        assert!(message("git@host:config.git").contains("write ssh://USER@HOST/PATH"));
+        assert!(message("http://host/config.git").contains("write https://"));
+        assert!(message("ftp://host/config.git").contains("the transport \"ftp\""));
         assert!(message("git://host").contains("needs a host and a path"));
         assert!(message("file://elsewhere/srv").contains("another host"));
+        let secret = message("https://me:secret@host/config.git");
+        assert!(
+            secret.contains("source.password_file") && !secret.contains("secret@"),
+            "{secret}"
+        );
+    }
+
+    #[cfg(all(feature = "https", feature = "ssh"))]
+    #[test]
+    fn what_opens_the_door_has_to_fit_the_url() {
+        let check = |url: &str, access: Access| {
+            let spec = SourceSpec {
+                access,
+                ..SourceSpec::new(url, "main")
+            };
+            spec.check().map_err(|error| error.to_string())
+        };
+        let file = || Some(PathBuf::from("/etc/lockstep/file"));
+        let ssh = Access {
+            ssh_key: file(),
+            known_hosts: file(),
+            ..Access::default()
+        };
+        assert_eq!(check("ssh://git@host/c.git", ssh.clone()), Ok(()));
+        assert!(
+            check("ssh://host/c.git", ssh.clone())
+                .unwrap_err()
+                .contains("needs a user")
+        );
+        assert!(
+            check("ssh://git@host/c.git", Access::default())
+                .unwrap_err()
+                .contains("source.ssh_key")
+        );
+        assert!(
+            check("https://host/c.git", ssh)
+                .unwrap_err()
+                .contains("source.ssh_key cannot be used")
+        );
+        let password = Access {
+            password_file: file(),
+            ..Access::default()
+        };
+        assert_eq!(check("https://me@host/c.git", password.clone()), Ok(()));
+        assert!(
+            check("https://host/c.git", password.clone())
+                .unwrap_err()
+                .contains("source.username")
+        );
+        assert!(
+            check("/srv/c.git", password)
+                .unwrap_err()
+                .contains("source.password_file")
+        );
+        let both = Access {
+            token_file: file(),
+            password_file: file(),
+            username: Some("me".to_owned()),
+            ..Access::default()
+        };
+        assert!(
+            check("https://host/c.git", both)
+                .unwrap_err()
+                .contains("source.token_file")
+        );
     }
 }

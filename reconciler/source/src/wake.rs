@@ -47,7 +47,7 @@ impl Watcher {
         spec: &SourceSpec,
         on_wake: impl Fn() + Send + 'static,
     ) -> Result<Option<Self>, SourceError> {
-        libgit::set_up(&spec.bounds);
+        libgit::set_up();
         let Transport::Local(path) = Transport::of(&spec.url)? else {
             return Ok(None);
         };

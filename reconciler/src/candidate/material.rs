@@ -116,7 +116,7 @@ const PUBLISHED: &str = "commit that folder, or correct `[source] path` in the s
 /// The error itself, when it says nothing about the revision.
 pub fn refusal(error: SourceError) -> Result<Report, SourceError> {
     match error {
-        SourceError::Refused(refused) => Ok(Report::new(refused.refusals.iter().map(entry).collect())),
+        SourceError::Refused(refused) => Ok(Report::new(refused.refusals.iter().map(entry))),
         SourceError::FileRefused { path, why, .. } => Ok(Report::new(vec![Diagnostic::error(
             Code::NotPublishable,
             &path,

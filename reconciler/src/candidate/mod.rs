@@ -28,6 +28,9 @@ use lockstep_core::validate::Scope;
 use lockstep_protocol::{Digest, Release, Revision};
 use lockstep_source::{CommitFacts, Mirror, SourceError};
 
+/// How much of a report goes into a status or an event.
+const LONGEST_REASON: usize = 32 << 10;
+
 /// What a service reads and how it is told: what judging and planning have to know of it.
 #[derive(Debug, Clone)]
 pub struct Reader {
@@ -245,6 +248,12 @@ fn refuse(revision: &Revision, reason: String) -> Judged {
 }
 
 /// A report as it goes into a log, a status or an event: the same words as `lockstep validate` prints.
+///
+/// It is kept in memory and in files, and told again by each look at the status, so it is bounded.
 fn shown(report: &Report, files: &Sources) -> String {
-    text(report, files, Style::default()).trim_end().to_owned()
+    let style = Style {
+        bytes: LONGEST_REASON,
+        ..Style::default()
+    };
+    text(report, files, style).trim_end().to_owned()
 }

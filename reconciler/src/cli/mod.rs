@@ -100,6 +100,11 @@ impl SettingsFile {
         Ok(Settings::read(&self.path)?)
     }
 
+    /// The settings, for whoever runs the services on this machine.
+    fn read_to_run(&self) -> Result<Settings, Failure> {
+        Ok(Settings::read_to_run(&self.path)?)
+    }
+
     /// The settings, for commands that do without: nothing where nobody named any and none lie here.
     fn find(&self) -> Result<Option<Settings>, Failure> {
         if !self.named && !self.path.exists() {

@@ -36,7 +36,7 @@ enum Log {
 
 impl Run {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
-        let settings = settings.read()?;
+        let settings = settings.read_to_run()?;
         start_log(self.log);
         let end = block_on(async {
             coordinator::run(

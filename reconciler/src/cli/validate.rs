@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lockstep_core::diagnostic::{Report, Severity, Sources, Style, json, text};
+use lockstep_core::diagnostic::{Code, Report, Severity, Sources, Style, json, text};
 use lockstep_core::policy::POLICY_PATH;
 use lockstep_core::validate::Scope;
 use lockstep_protocol::Revision;
@@ -233,7 +233,11 @@ fn only(below: Option<&str>, report: Report) -> Report {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let kept = report.diagnostics().iter().filter(|diagnostic| {
-        within(&diagnostic.path, below) || within(&diagnostic.path, policy) || within(below, &diagnostic.path)
+        // What is not listed may lie there as well.
+        diagnostic.code == Code::MoreMistakes
+            || within(&diagnostic.path, below)
+            || within(&diagnostic.path, policy)
+            || within(below, &diagnostic.path)
     });
-    Report::new(kept.cloned().collect())
+    Report::new(kept.cloned())
 }

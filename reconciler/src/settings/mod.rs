@@ -6,6 +6,7 @@
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod values;
 mod written;
 
 use std::collections::BTreeMap;
@@ -174,6 +175,18 @@ impl Settings {
     /// # Errors
     /// When the file cannot be read or understood, or a value is wrong; all wrong values are named.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        Self::read_for(path, false)
+    }
+
+    /// The same, where the services are to run: what only this machine can tell is judged as well.
+    ///
+    /// # Errors
+    /// As [`Settings::read`].
+    pub fn read_to_run(path: &Path) -> Result<Self, SettingsError> {
+        Self::read_for(path, true)
+    }
+
+    fn read_for(path: &Path, here: bool) -> Result<Self, SettingsError> {
         let path = std::path::absolute(path).map_err(|source| SettingsError::Unreadable {
             path: path.to_owned(),
             source,
@@ -182,20 +195,25 @@ impl Settings {
             path: path.clone(),
             source,
         })?;
-        Self::parse(&path, &text)
+        Self::resolve(&path, &text, here)
     }
 
     /// Resolves the text of a settings file; relative paths count from the file's folder.
     ///
     /// # Errors
     /// As [`Settings::read`].
+    #[cfg(test)]
     pub fn parse(path: &Path, text: &str) -> Result<Self, SettingsError> {
+        Self::resolve(path, text, false)
+    }
+
+    fn resolve(path: &Path, text: &str, here: bool) -> Result<Self, SettingsError> {
         let written: written::Settings =
             toml::from_str(text).map_err(|error| SettingsError::NotUnderstood {
                 path: path.to_owned(),
                 message: error.to_string().trim_end().to_owned(),
             })?;
-        resolve::resolve(path, written)
+        resolve::resolve(path, written, here)
     }
 
     /// The service of a name.

@@ -9,11 +9,14 @@ use lockstep_core::reads::Reads;
 use lockstep_core::service::{Pause, Reload, ServiceName, Tier, Verify};
 use lockstep_source::SourceSpec;
 
+use super::values;
 use super::{
     Probe, ProbeKind, Process, Rollout, Service, Settings, SettingsError, Source, Volume, Web, written,
 };
 
-/// No pause may be asked for that is longer (design, section 6).
+/// In less nobody can be paused: a tick of the system's clock passes before a stop is confirmed.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+/// No pause may be asked for that is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A shorter interval would only burn the processor: wake-ups are what makes it quick.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -21,17 +24,24 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 struct Resolver {
     folder: PathBuf,
     problems: Vec<String>,
+    /// Whether the services are to run on this machine.
+    here: bool,
 }
 
-pub(super) fn resolve(file: &Path, written: written::Settings) -> Result<Settings, SettingsError> {
+pub(super) fn resolve(
+    file: &Path,
+    written: written::Settings,
+    here: bool,
+) -> Result<Settings, SettingsError> {
     let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
     let mut resolver = Resolver {
         folder,
         problems: Vec::new(),
+        here,
     };
     let source = resolver.source(written.source);
     let volume = Volume {
-        path: resolver.path(&written.volume.path),
+        path: resolver.place("volume.path", &written.volume.path),
         keep: written.volume.keep,
     };
     if volume.keep < 2 {
@@ -55,10 +65,10 @@ pub(super) fn resolve(file: &Path, written: written::Settings) -> Result<Setting
         services.push(resolver.service(index, service));
     }
     let pause_limit = resolver.duration("rollout.pause_limit", written.rollout.pause_limit);
-    if pause_limit.is_zero() || pause_limit > LONGEST_PAUSE {
+    if !(SHORTEST_PAUSE..=LONGEST_PAUSE).contains(&pause_limit) {
         resolver.wrong(
             "rollout.pause_limit",
-            "more than 0 and at most 2s is expected, for example \"500ms\"",
+            "at least 10ms and at most 2s is expected, for example \"500ms\"",
         );
     }
     if written.rollout.observe {
@@ -68,7 +78,7 @@ pub(super) fn resolve(file: &Path, written: written::Settings) -> Result<Setting
         );
     }
     let bake = resolver.duration("rollout.bake", written.rollout.bake);
-    let state = resolver.path(&written.state.path);
+    let state = resolver.place("state.path", &written.state.path);
     if state.starts_with(&volume.path) || volume.path.starts_with(&state) {
         resolver.wrong(
             "state.path",
@@ -98,6 +108,38 @@ impl Resolver {
         self.problems.push(format!("  {key}: {what}"));
     }
 
+    /// Notes a mistake, and gives what there is without one.
+    fn fit<T>(&mut self, key: &str, judged: Result<T, String>) -> Option<T> {
+        judged.map_err(|what| self.wrong(key, &what)).ok()
+    }
+
+    /// A folder of Lockstep's own.
+    fn place(&mut self, key: &str, text: &str) -> PathBuf {
+        if text.is_empty() {
+            self.wrong(
+                key,
+                "a folder is expected; it counts from the settings' own folder",
+            );
+        }
+        self.fit(key, values::without_nul(text));
+        self.path(text)
+    }
+
+    /// A program with its arguments. One with a slash counts from the settings' folder like every path; a bare
+    /// name is looked up in PATH.
+    fn program(&mut self, key: &str, mut words: Vec<String>) -> Vec<String> {
+        for word in &words {
+            self.fit(key, values::without_nul(word));
+        }
+        if let Some(program) = words.first_mut()
+            && program.contains('/')
+            && !program.starts_with('{')
+        {
+            *program = self.path(program).to_string_lossy().into_owned();
+        }
+        words
+    }
+
     /// An absolute path: relative ones count from the settings' folder.
     fn path(&self, text: &str) -> PathBuf {
         let joined = self.folder.join(text);
@@ -125,19 +167,49 @@ impl Resolver {
                 "at least 100ms is expected; a local repository wakes at once anyway",
             );
         }
+        if source.url.is_empty() {
+            self.wrong(
+                "source.url",
+                "a repository is expected, for example \"/srv/config.git\"",
+            );
+        }
         let url = if source.url.contains("://") || looks_like_scp(&source.url) {
             source.url
         } else {
             self.path(&source.url).to_string_lossy().into_owned()
         };
         let spec = SourceSpec::new(url, source.branch).publishing(source.path);
-        if let Err(error) = spec.check() {
-            self.wrong("source", &error.to_string());
-        }
+        self.source_fits(&spec);
         Source {
             spec,
             interval,
             rewind: source.rewind,
+        }
+    }
+
+    /// Judges each field with sound ones beside it, so that no mistake hides another.
+    fn source_fits(&mut self, spec: &SourceSpec) {
+        let (branch, path) = ("main".to_owned(), String::new());
+        let reached = SourceSpec {
+            branch: branch.clone(),
+            path: path.clone(),
+            ..spec.clone()
+        };
+        let followed = SourceSpec::new("/", spec.branch.as_str());
+        let published = SourceSpec::new("/", branch).publishing(spec.path.as_str());
+        for (key, one) in [
+            ("source", reached),
+            ("source.branch", followed),
+            ("source.path", published),
+        ] {
+            if let Err(error) = one.check() {
+                let message = error.to_string();
+                // Most begin with the key themselves.
+                match message.split_once(' ') {
+                    Some((named, what)) if named.starts_with("source.") => self.wrong(named, what),
+                    Some(_) | None => self.wrong(key, &message),
+                }
+            }
         }
     }
 
@@ -168,20 +240,7 @@ impl Resolver {
             service.reload.restart,
         ) {
             (Some(signal), None, None) => {
-                if matches!(
-                    signal.as_str(),
-                    "SIGKILL" | "SIGSTOP" | "SIGCONT" | "SIGTSTP" | "SIGTTIN" | "SIGTTOU"
-                ) {
-                    self.wrong(
-                        &reload_key,
-                        &format!("{signal} cannot tell a service anything; use for example \"SIGHUP\" or \"SIGUSR1\""),
-                    );
-                } else if !lockstep_guard::is_signal(&signal) {
-                    self.wrong(
-                        &reload_key,
-                        &format!("{signal:?} is no signal; write its name, for example \"SIGHUP\""),
-                    );
-                }
+                self.fit(&reload_key, values::reload_signal(&signal));
                 Reload::Signal(signal)
             }
             (None, Some(_), None) => Reload::Watch,
@@ -227,16 +286,7 @@ impl Resolver {
         if service.check.as_ref().is_some_and(Vec::is_empty) {
             self.wrong(&key("check"), "a program is expected, for example [\"./scanner\", \"--check\", \"{candidate}/config.toml\"]");
         }
-        let check = service.check.map(|mut check| {
-            // As with the command: a program with a slash counts from the settings' folder.
-            if let Some(program) = check.first_mut()
-                && program.contains('/')
-                && !program.starts_with('{')
-            {
-                *program = self.path(program).to_string_lossy().into_owned();
-            }
-            check
-        });
+        let check = service.check.map(|check| self.program(&key("check"), check));
         Service {
             name: ServiceName::new(&service.name),
             reads,
@@ -261,11 +311,10 @@ impl Resolver {
                         Some(slash) => rest.split_at(slash),
                         None => (rest, "/"),
                     };
-                    let authority = if authority.contains(':') {
-                        authority.to_owned()
-                    } else {
-                        format!("{authority}:80")
-                    };
+                    let judged = values::address(authority, Some(80));
+                    let judged = judged.map_err(|what| format!("probe.http: {what}"));
+                    let authority = self.fit(key, judged).unwrap_or_default();
+                    self.fit(key, values::without_nul(path));
                     ProbeKind::Http {
                         authority,
                         path: path.to_owned(),
@@ -280,12 +329,9 @@ impl Resolver {
                 }
             },
             (None, Some(address)) => {
-                if !address.contains(':') {
-                    self.wrong(
-                        key,
-                        &format!("probe.tcp: {address:?} is not of the form HOST:PORT"),
-                    );
-                }
+                let judged = values::address(&address, None);
+                let judged = judged.map_err(|what| format!("probe.tcp: {what}"));
+                let address = self.fit(key, judged).unwrap_or_default();
                 ProbeKind::Tcp(address)
             }
             (_, _) => {
@@ -303,26 +349,24 @@ impl Resolver {
         if process.command.first().is_none_or(String::is_empty) {
             self.wrong(key, "command: a program is expected, for example [\"./scanner\", \"--listen\", \"127.0.0.1:50051\"]");
         }
-        if !lockstep_guard::is_signal(&process.stop.signal) {
-            self.wrong(
-                key,
-                &format!(
-                    "stop.signal: {:?} is no signal; write its name, for example \"SIGTERM\"",
-                    process.stop.signal
-                ),
-            );
+        let stop = values::stop_signal(&process.stop.signal);
+        self.fit(key, stop.map_err(|what| format!("stop.signal: {what}")));
+        for (name, value) in &process.env {
+            let judged = values::variable(name).and_then(|()| values::without_nul(value));
+            self.fit(key, judged.map_err(|what| format!("env: {what}")));
+        }
+        if let Some(cwd) = &process.cwd {
+            self.fit(key, values::without_nul(cwd));
+        }
+        if let Some(user) = process.user.as_deref().filter(|_| self.here) {
+            let known = lockstep_guard::check_user(user);
+            self.fit(key, known.map_err(|what| format!("user: {what}")));
         }
         let cwd = process
             .cwd
             .as_deref()
             .map_or_else(|| self.folder.clone(), |cwd| self.path(cwd));
-        let mut command = process.command;
-        // A program with a slash counts from the settings' folder like every path; a bare name is looked up in PATH.
-        if let Some(program) = command.first_mut()
-            && program.contains('/')
-        {
-            *program = self.path(program).to_string_lossy().into_owned();
-        }
+        let command = self.program(&format!("{key}: command"), process.command);
         let mut env = BTreeMap::from([
             (
                 "PATH".to_owned(),

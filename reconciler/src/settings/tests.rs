@@ -33,7 +33,7 @@ path = "./state"
 "#;
 
 fn parse(text: &str) -> Result<Settings, SettingsError> {
-    Settings::parse(Path::new("/etc/lockstep/lockstep.toml"), text)
+    Settings::resolve(Path::new("/etc/lockstep/lockstep.toml"), text, true)
 }
 
 #[test]
@@ -93,11 +93,90 @@ fn all_wrong_values_are_named_at_once() {
     for words in [
         "volume.keep: at least 2 releases",
         "\"SIGFOO\" is no signal",
-        "rollout.pause_limit: more than 0 and at most 2s",
+        "rollout.pause_limit: at least 10ms and at most 2s",
         "tier \"probed\" needs a probe",
     ] {
         assert!(error.contains(words), "{words:?} is missing in:\n{error}");
     }
+}
+
+/// Asserts that a text is refused, with one line for each of these.
+#[track_caller]
+fn refused(text: &str, words: &[&str]) {
+    let error = parse(text).unwrap_err().to_string();
+    for words in words {
+        assert!(error.contains(words), "{words:?} is missing in:\n{error}");
+    }
+    assert_eq!(error.lines().count(), words.len() + 1, "{error}");
+}
+
+#[test]
+fn what_can_never_work_is_refused() {
+    refused(
+        &DESIGN.replace("\"500ms\"", "\"1us\""),
+        &["rollout.pause_limit: at least 10ms"],
+    );
+    let process = |rest: &str| {
+        DESIGN.replace(
+            "{ command = [\"./scanner\", \"--listen\", \"127.0.0.1:50051\"] }",
+            &format!("{{ command = [\"./scanner\", \"a\\u0000b\"], {rest} }}"),
+        )
+    };
+    refused(
+        &process(
+            "env = { \"A=B\" = \"1\", \"\" = \"2\", C = \"\\u0000\", LOCKSTEP_INSTANCE = \"x\" }, \
+             stop = { signal = \"SIGSTOP\", within = \"1s\" }, user = \"nobody-by-this-name\"",
+        ),
+        &[
+            "process: command: \"a\\0b\" holds a NUL",
+            "process: env: \"A=B\" cannot be a variable's name",
+            "process: env: \"\" cannot be a variable's name",
+            "process: env: \"\\0\" holds a NUL",
+            "process: env: LOCKSTEP_INSTANCE is set by Lockstep itself",
+            "process: stop.signal: SIGSTOP ends no process",
+            "process: user: there is no user nobody-by-this-name",
+        ],
+    );
+    let verify = |probe: &str| {
+        DESIGN.replace(
+            "tier = \"acknowledged\", ",
+            &format!("tier = \"probed\", probe = {probe}, "),
+        )
+    };
+    refused(
+        &verify("{ tcp = \":\" }"),
+        &["probe.tcp: \":\" is not of the form HOST:PORT"],
+    );
+    refused(
+        &verify("{ http = \"http://host:99999/\" }"),
+        &["probe.http: \"host:99999\" is not of the form HOST:PORT, with a port from 1 to 65535"],
+    );
+    refused(
+        &DESIGN
+            .replace("path = \"./volume\"", "path = \"\"")
+            .replace("path = \"./state\"", "path = \"/var/lib/lockstep\""),
+        &["volume.path: a folder is expected"],
+    );
+}
+
+#[test]
+fn a_user_is_looked_for_only_where_the_services_run() {
+    let text = DESIGN.replace("{ command = [", "{ user = \"nobody-by-this-name\", command = [");
+    refused(&text, &["there is no user nobody-by-this-name"]);
+    Settings::parse(Path::new("/etc/lockstep/lockstep.toml"), &text).unwrap();
+}
+
+#[test]
+fn each_mistake_in_the_source_is_named() {
+    let text = DESIGN
+        .replace("url = \"/srv/config.git\"", "url = \"ftp://host/config.git\"")
+        .replace("branch = \"main\"", "branch = \"a..b\"")
+        .replace("path = \"config\"", "path = \"../config\"");
+    refused(&text, &["  source.url: ", "  source.branch: ", "  source.path: "]);
+    refused(
+        &DESIGN.replace("url = \"/srv/config.git\"", "url = \"\""),
+        &["source.url: a repository is expected"],
+    );
 }
 
 #[test]

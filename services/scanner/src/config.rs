@@ -1,23 +1,40 @@
 //! The scanner's configuration: what it accepts, and what it says when it does not.
 
+use std::sync::{Arc, OnceLock};
+
 use lockstep_client::{Refusal, Revision, Snapshot, SwitchNumber};
 use trader_config::{Invalid, Problem, ScannerView, locate, parse, summary};
 
 use crate::market::Market;
 
-/// The configuration that a scan runs with, and where it came from.
+/// The configuration that a scan runs with, the market that it looks at, and where it came from.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) view: ScannerView,
+    pub(crate) market: Arc<Market>,
     pub(crate) revision: Option<Revision>,
     pub(crate) switch: Option<SwitchNumber>,
 }
 
+/// The market of this process: `data.cache_dir` is taken once.
+pub(crate) type Taken = OnceLock<(String, Arc<Market>)>;
+
 /// Reads and judges the configuration of one release.
-pub(crate) fn load(snapshot: &Snapshot, market: &Market) -> Result<Config, Refusal> {
+///
+/// It is judged by the folder that it names: a new one is what the next start will find.
+pub(crate) fn load(snapshot: &Snapshot, taken: &Taken) -> Result<Config, Refusal> {
     let file = snapshot.document();
-    let view = read(&snapshot.text(file)?, market).map_err(|problems| refusal(file, &problems))?;
+    let refuse = |problems: Vec<Problem>| refusal(file, &problems);
+    let text = snapshot.text(file)?;
+    let view: ScannerView = parse(&text).map_err(refuse)?;
+    let named = match taken.get() {
+        Some((folder, market)) if *folder == view.data.cache_dir => Arc::clone(market),
+        Some(_) | None => Arc::new(Market::new(&view.data.cache_dir)),
+    };
+    judge(&text, &view, &named).map_err(refuse)?;
+    let (_, market) = taken.get_or_init(|| (view.data.cache_dir.clone(), named));
     Ok(Config {
+        market: Arc::clone(market),
         view,
         revision: snapshot.revision().cloned(),
         switch: snapshot.switch(),
@@ -25,21 +42,25 @@ pub(crate) fn load(snapshot: &Snapshot, market: &Market) -> Result<Config, Refus
 }
 
 /// Reads and judges the text of a document.
-///
-/// The schema allows any ticker; only the scanner knows which ones it has bars for.
-pub(crate) fn read(text: &str, market: &Market) -> Result<ScannerView, Vec<Problem>> {
+pub(crate) fn read(text: &str) -> Result<ScannerView, Vec<Problem>> {
     let view: ScannerView = parse(text)?;
+    judge(text, &view, &Market::new(&view.data.cache_dir))?;
+    Ok(view)
+}
+
+/// The schema allows any ticker; only the scanner knows which ones it has bars for.
+fn judge(text: &str, view: &ScannerView, market: &Market) -> Result<(), Vec<Problem>> {
+    let known = market.symbols();
     let unknown: Vec<&str> = view
         .universe
         .symbols
         .iter()
         .map(|symbol| symbol.as_str())
-        .filter(|symbol| market.share(symbol).is_none())
+        .filter(|symbol| !known.iter().any(|known| known == symbol))
         .collect();
     if unknown.is_empty() {
-        return Ok(view);
+        return Ok(());
     }
-    let known: Vec<&str> = market.symbols().collect();
     let message = format!(
         "no daily bars for {}; there are bars for {}",
         unknown.join(", "),
@@ -76,7 +97,7 @@ mod tests {
     #[test]
     fn a_symbol_without_bars_is_refused_at_its_place() {
         let text = "[universe]\nsymbols = [\"AAPL\", \"ZZZZ\", \"QQQQ\"]\n";
-        let problems = read(text, &Market::new()).unwrap_err();
+        let problems = read(text).unwrap_err();
         let message = problems[0].to_string();
         let expected =
             "2:11: universe.symbols: no daily bars for ZZZZ, QQQQ; there are bars for AAPL, ABBV, ";
@@ -86,7 +107,7 @@ mod tests {
     #[test]
     fn a_refusal_names_the_place_of_the_first_and_the_text_of_all() {
         let text = "[strategy.high_base]\nmin_rsi = 101\nmax_atr_ratio = -1\n";
-        let refusal = refusal("config.toml", &read(text, &Market::new()).unwrap_err());
+        let refusal = refusal("config.toml", &read(text).unwrap_err());
         assert_eq!(
             refusal.to_string(),
             "config.toml:2:11: strategy.high_base.min_rsi: 101 is too high: at most 100 RSI is expected; also \
@@ -96,6 +117,6 @@ mod tests {
 
     #[test]
     fn what_the_orchestrator_reads_is_none_of_the_scanners_business() {
-        assert!(read("[trading]\nrisk_per_trade = \"much\"\n", &Market::new()).is_ok());
+        assert!(read("[trading]\nrisk_per_trade = \"much\"\n").is_ok());
     }
 }

@@ -1,6 +1,10 @@
-//! The indicators that the strategies look at, over a row of daily bars with the oldest first.
+//! The indicators that the strategies look at, over a row of daily bars with the oldest first. Pure.
+//!
+//! RSI and ATR are J. Welles Wilder's, "New Concepts in Technical Trading Systems" (1978), with his 14 periods and his
+//! smoothing: the first value is a plain mean of 14, each later one is 13 parts of the one before and one part new.
+//! The ATR ratio is the ATR in percent of the close, also called the normalized ATR.
 
-use crate::market::Bar;
+use crate::bars::Bar;
 
 /// The days over which RSI and ATR are taken.
 pub(crate) const PERIODS: usize = 14;
@@ -26,6 +30,11 @@ pub(crate) fn atr(bars: &[Bar]) -> Option<f64> {
     }))
 }
 
+/// The average true range in percent of the last close; none if there are too few bars.
+pub(crate) fn atr_ratio(bars: &[Bar]) -> Option<f64> {
+    Some(100.0 * atr(bars)? / bars.last()?.close)
+}
+
 /// The mean of the last closes; none if there are too few bars.
 pub(crate) fn mean_close(bars: &[Bar], periods: usize) -> Option<f64> {
     let last = bars.len().checked_sub(periods).filter(|_| periods > 0)?;
@@ -44,19 +53,76 @@ fn wilder(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn row(closes: &[f64]) -> Vec<Bar> {
-        closes
-            .iter()
-            .map(|&close| Bar {
-                high: close + 1.0,
-                low: close - 1.0,
-                close,
-                volume: 1.0,
-            })
-            .collect()
+    /// One bar a close, each a dollar high and a dollar low.
+    pub(crate) fn row(closes: &[f64]) -> Vec<Bar> {
+        let bar = |&close: &f64| Bar {
+            begun: jiff::civil::DateTime::ZERO,
+            open: close,
+            high: close + 1.0,
+            low: close - 1.0,
+            close,
+            volume: 1.0,
+        };
+        closes.iter().map(bar).collect()
+    }
+
+    /// Any row of bars: closes that move up to five percent a day.
+    pub(crate) fn walk(days: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Bar>> {
+        prop::collection::vec(-0.05..0.05_f64, days).prop_map(|changes| {
+            let closes = changes.iter().scan(100.0, |close, change| {
+                *close *= 1.0 + change;
+                Some(*close)
+            });
+            row(&closes.collect::<Vec<f64>>())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn rsi_stays_between_0_and_100_and_needs_15_bars(bars in walk(0..60)) {
+            match rsi(&bars) {
+                Some(rsi) => prop_assert!((0.0..=100.0).contains(&rsi) && bars.len() > PERIODS),
+                None => prop_assert!(bars.len() <= PERIODS),
+            }
+        }
+
+        /// A share that is split tells the same.
+        #[test]
+        fn rsi_and_atr_ratio_do_not_depend_on_the_unit(bars in walk(15..60), by in 0.01..100.0_f64) {
+            let mut split = bars.clone();
+            for bar in &mut split {
+                (bar.high, bar.low, bar.close) = (bar.high * by, bar.low * by, bar.close * by);
+            }
+            let near = |a: Option<f64>, b: Option<f64>| (a.unwrap() - b.unwrap()).abs() < 1e-6;
+            prop_assert!(near(rsi(&bars), rsi(&split)));
+            prop_assert!(near(atr_ratio(&bars), atr_ratio(&split)));
+        }
+
+        /// Upside down, strength is weakness.
+        #[test]
+        fn rsi_of_the_mirror_image_is_100_less_it(bars in walk(15..60)) {
+            let mirrored: Vec<f64> = bars.iter().map(|bar| 1000.0 - bar.close).collect();
+            let sum = rsi(&bars).unwrap() + rsi(&row(&mirrored)).unwrap();
+            prop_assert!((sum - 100.0).abs() < 1e-6, "{sum}");
+        }
+
+        #[test]
+        fn atr_lies_between_the_least_and_the_greatest_true_range(bars in walk(15..60)) {
+            let ranges = bars.windows(2).map(|pair| {
+                (pair[1].high - pair[1].low)
+                    .max((pair[1].high - pair[0].close).abs())
+                    .max((pair[1].low - pair[0].close).abs())
+            });
+            let (least, greatest) = ranges.fold((f64::MAX, 0.0_f64), |(least, greatest), range| {
+                (least.min(range), greatest.max(range))
+            });
+            let atr = atr(&bars).unwrap();
+            prop_assert!(least - 1e-9 <= atr && atr <= greatest + 1e-9, "{least} {atr} {greatest}");
+        }
     }
 
     #[test]
@@ -69,7 +135,8 @@ mod tests {
         assert_eq!(rsi(&row(&rises[..14])), None);
     }
 
-    /// The worked example in Wilder's own terms: 14 changes, then one more.
+    /// The closes of StockCharts' worked example (ChartSchool, "Relative Strength Index"), to the cent: 14 changes,
+    /// then one more. By hand: gains of 3.34 and losses of 1.40 make 70.46, then 3.10 and 1.58 make 66.25.
     #[test]
     fn rsi_smooths_as_wilder_does() {
         let closes = [
@@ -86,13 +153,13 @@ mod tests {
     fn the_true_range_counts_gaps() {
         let mut bars = row(&[10.0; 15]);
         assert_eq!(atr(&bars), Some(2.0));
-        bars[14] = Bar {
-            high: 31.0,
-            low: 29.0,
-            close: 30.0,
-            volume: 1.0,
-        };
+        bars[14] = row(&[30.0])[0];
         assert_eq!(atr(&bars), Some((13.0 * 2.0 + 21.0) / 14.0));
+        // One more quiet day: thirteen parts of that and one of 2.
+        bars.push(row(&[30.0])[0]);
+        let smoothed = (13.0 * (47.0 / 14.0) + 2.0) / 14.0;
+        assert_eq!(atr(&bars), Some(smoothed));
+        assert_eq!(atr_ratio(&bars), Some(100.0 * smoothed / 30.0));
     }
 
     #[test]

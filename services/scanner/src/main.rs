@@ -3,20 +3,30 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `config` | what is accepted of the document, and what is said when it is not |
-//! | `market` | the shares and their daily bars |
-//! | `indicators`, `scan` | RSI, ATR, the universe's filter and the four strategies: pure |
-//! | `limit` | at most so many scans at one time |
-//! | `service` | the gRPC side |
+//! | `bars`, `options` | bars and option chains, and the CSV of both: pure |
+//! | `generate` | the one generator of market data, by seed and symbol: pure |
+//! | `folder` | the files of market data |
+//! | `market` | both as one, each kept until it expires |
+//! | `indicators`, `universe`, `strategies` | RSI and ATR, the filter, the four strategies: pure |
+//! | `scan` | one pass |
+//! | `limit` | at most so many calls at one time |
+//! | `serve` | the gRPC side |
 //!
 //! Two sides meet in one value: the client's thread replaces the configuration (it watches the volume), scans read
-//! it. Nothing else is shared. The scanner never writes anything but its log and its status.
+//! it. Beside it they share what is kept of the market. Serving never writes anything but log and status.
 
+mod bars;
 mod config;
+mod folder;
+mod generate;
 mod indicators;
 mod limit;
 mod market;
+mod options;
 mod scan;
-mod service;
+mod serve;
+mod strategies;
+mod universe;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,11 +45,12 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use trader_config::log::{Log, LogError};
 
-use crate::config::Config;
+use crate::config::{Config, Taken};
 use crate::limit::Limit;
-use crate::market::Market;
-use crate::service::Service;
+use crate::serve::Service;
 
+/// The most that `scanner.max_concurrency` may be.
+const MOST_CALLS: usize = 1000;
 /// How long scans that are under way may take when the scanner is told to end.
 const LAST_SCANS: Duration = Duration::from_secs(2);
 
@@ -53,6 +64,12 @@ struct Args {
     /// Judge this file as the scanner would, say what is wrong with it, and end.
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
+    /// Fill this folder with generated market data, for `data.cache_dir`, and end.
+    #[arg(long, value_name = "FOLDER")]
+    make_data: Option<PathBuf>,
+    /// What the generated data depends on besides the symbol. Without files, the scanner makes that of seed 0.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, requires = "make_data")]
+    seed: u64,
 }
 
 /// Why the scanner cannot start or go on.
@@ -75,16 +92,18 @@ enum ScannerError {
 }
 
 fn main() -> ExitCode {
-    let market = Arc::new(Market::new());
     let log = Arc::new(Log::install("scanner"));
     let limit = Arc::new(Limit::default());
     // Before anything that takes time: a reload signal that nobody catches would kill.
-    let client = client(&market, &log, &limit);
+    let client = client(&log, &limit);
     let args = Args::parse();
     if let Some(file) = &args.check {
-        return check(file, &market);
+        return check(file);
     }
-    match run(&args, client, market, limit, &log) {
+    if let Some(folder) = &args.make_data {
+        return made(folder::make(folder, args.seed));
+    }
+    match run(&args, client, limit, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -93,9 +112,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn client(market: &Arc<Market>, log: &Arc<Log>, limit: &Arc<Limit>) -> Builder<Config> {
-    let (market, log, limit) = (Arc::clone(market), Arc::clone(log), Arc::clone(limit));
-    Client::builder(move |snapshot| config::load(snapshot, &market))
+fn client(log: &Arc<Log>, limit: &Arc<Limit>) -> Builder<Config> {
+    let (log, limit) = (Arc::clone(log), Arc::clone(limit));
+    let taken = Taken::new();
+    Client::builder(move |snapshot| config::load(snapshot, &taken))
         .on_change(move |old, new| {
             log.apply(&new.view.logging).map_err(Refusal::new)?;
             describe(old, new);
@@ -108,7 +128,17 @@ fn client(market: &Arc<Market>, log: &Arc<Log>, limit: &Arc<Limit>) -> Builder<C
         .vote(true)
 }
 
-fn check(file: &Path, market: &Market) -> ExitCode {
+fn made(outcome: Result<(), folder::Damaged>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(damaged) => {
+            complain(&damaged.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(file: &Path) -> ExitCode {
     let text = match Snapshot::of_file(file).and_then(|snapshot| snapshot.text(snapshot.document())) {
         Ok(text) => text,
         Err(refusal) => {
@@ -116,7 +146,7 @@ fn check(file: &Path, market: &Market) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let problems = config::read(&text, market).err().unwrap_or_default();
+    let problems = config::read(&text).err().unwrap_or_default();
     for problem in &problems {
         complain(&format!("{}:{problem}", file.display()));
     }
@@ -132,24 +162,16 @@ fn complain(line: &str) {
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
 }
 
-fn run(
-    args: &Args,
-    client: Builder<Config>,
-    market: Arc<Market>,
-    limit: Arc<Limit>,
-    log: &Log,
-) -> Result<(), ScannerError> {
+fn run(args: &Args, client: Builder<Config>, limit: Arc<Limit>, log: &Log) -> Result<(), ScannerError> {
     let config = client.from_env()?.start()?;
     log.apply(&config.current().view.logging)?;
     let port = config.current().view.scanner.port;
     let address = args.listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
-    let service = Service {
-        config,
-        market,
-        limit,
-    };
+    let service = Service { config, limit };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // A call at work has a thread of its own, and the limit of calls is the configuration's.
+        .max_blocking_threads(MOST_CALLS)
         .build()
         .map_err(ScannerError::Runtime)?;
     runtime.block_on(serve(address, service))

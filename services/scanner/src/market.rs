@@ -1,261 +1,279 @@
-//! The market that the scanner knows: a fixed list of shares, each with a year of daily bars.
+//! The market that the scanner knows: the folder's files, else the generator's, each kept for as long as `[data]` says.
 //!
-//! The bars are made, not fetched: seeded by the symbol, so every run of every machine sees the same ones, and a
-//! scan's result depends on the configuration alone. They look plausible and mean nothing.
+//! The moment is brought by the caller. A damaged file never takes away what was known before: it is told in the log,
+//! and what it held last goes on.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-/// How many daily bars each share has: about a year of trading.
-pub(crate) const BARS: usize = 260;
+use scanner_api::Contract;
+use trader_config::{Data, Universe};
 
-/// One day of trading.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Bar {
-    pub(crate) high: f64,
-    pub(crate) low: f64,
-    pub(crate) close: f64,
-    /// Shares traded.
-    pub(crate) volume: f64,
-}
+use crate::bars::Bar;
+use crate::folder::{Damaged, Folder, Listed};
+use crate::generate::{LISTINGS, Listing};
+use crate::universe::eligible;
 
-/// A share and its bars, the oldest first.
-#[derive(Debug, Clone)]
+/// Everybody's market without files of their own is that of this seed.
+const SEED: u64 = 0;
+
+/// A share and its daily bars, the oldest first.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Share {
-    pub(crate) sector: &'static str,
+    pub(crate) symbol: String,
+    pub(crate) sector: String,
     /// In USD.
     pub(crate) market_cap: f64,
     pub(crate) bars: Vec<Bar>,
 }
 
-/// All shares by symbol.
-#[derive(Debug, Clone)]
-pub(crate) struct Market(BTreeMap<&'static str, Share>);
+/// The universe of one configuration: its shares, and which of them pass the filter.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    /// By symbol; those without bars are missing.
+    pub(crate) shares: BTreeMap<String, Share>,
+    /// The symbols that pass, in alphabetical order.
+    pub(crate) passed: Vec<String>,
+}
+
+/// Everything that is known of the market.
+#[derive(Debug)]
+pub(crate) struct Market {
+    folder: Folder,
+    members: Mutex<Option<(Instant, Universe, Arc<Members>)>>,
+    prices: Kept<Option<f64>>,
+    chains: Kept<Arc<Vec<Contract>>>,
+}
 
 impl Market {
-    /// The market as it always is.
-    pub(crate) fn new() -> Self {
-        let shares = LISTINGS.iter().map(|listing| {
-            let share = Share {
-                sector: listing.sector,
-                market_cap: listing.market_cap_billions * 1e9,
-                bars: bars(listing),
-            };
-            (listing.symbol, share)
-        });
-        Self(shares.collect())
-    }
-
-    pub(crate) fn share(&self, symbol: &str) -> Option<&Share> {
-        self.0.get(symbol)
-    }
-
-    /// All symbols, in alphabetical order.
-    pub(crate) fn symbols(&self) -> impl Iterator<Item = &'static str> {
-        self.0.keys().copied()
-    }
-}
-
-struct Listing {
-    symbol: &'static str,
-    sector: &'static str,
-    market_cap_billions: f64,
-    /// The last closing price in USD.
-    price: f64,
-    /// Millions of shares on an average day.
-    volume_millions: f64,
-    /// How much the price moves on an average day, in percent.
-    volatility: f64,
-}
-
-const fn listing(symbol: &'static str, sector: &'static str, figures: [f64; 4]) -> Listing {
-    let [market_cap_billions, price, volume_millions, volatility] = figures;
-    Listing {
-        symbol,
-        sector,
-        market_cap_billions,
-        price,
-        volume_millions,
-        volatility,
-    }
-}
-
-/// Market capitalisation in billions of USD, price in USD, millions of shares a day, percent a day.
-const LISTINGS: [Listing; 40] = [
-    listing("AAPL", "Technology", [3400.0, 228.0, 48.0, 1.4]),
-    listing("ABBV", "Health", [330.0, 187.0, 5.4, 1.2]),
-    listing("AMD", "Technology", [230.0, 142.0, 42.0, 2.9]),
-    listing("AMZN", "Consumer", [2200.0, 208.0, 38.0, 1.7]),
-    listing("AVGO", "Technology", [820.0, 176.0, 22.0, 2.3]),
-    listing("BA", "Industry", [115.0, 152.0, 9.8, 2.1]),
-    listing("BAC", "Finance", [350.0, 45.5, 36.0, 1.4]),
-    listing("CAT", "Industry", [190.0, 388.0, 3.1, 1.6]),
-    listing("CHPT", "Industry", [0.6, 1.4, 14.0, 5.2]),
-    listing("COST", "Consumer", [410.0, 925.0, 1.9, 1.1]),
-    listing("CRM", "Technology", [320.0, 334.0, 6.2, 1.9]),
-    listing("CVX", "Energy", [290.0, 161.0, 7.6, 1.3]),
-    listing("DIS", "Media", [205.0, 113.0, 10.0, 1.6]),
-    listing("GE", "Industry", [195.0, 180.0, 5.5, 1.7]),
-    listing("GOOGL", "Technology", [2100.0, 172.0, 27.0, 1.6]),
-    listing("GS", "Finance", [185.0, 589.0, 2.3, 1.6]),
-    listing("HD", "Consumer", [400.0, 405.0, 3.4, 1.2]),
-    listing("INTC", "Technology", [105.0, 24.6, 60.0, 2.6]),
-    listing("JNJ", "Health", [370.0, 155.0, 7.4, 0.9]),
-    listing("JPM", "Finance", [690.0, 245.0, 9.0, 1.3]),
-    listing("KO", "Staples", [275.0, 63.5, 15.0, 0.8]),
-    listing("MA", "Finance", [475.0, 518.0, 2.5, 1.1]),
-    listing("META", "Technology", [1400.0, 561.0, 13.0, 2.0]),
-    listing("MSFT", "Technology", [3100.0, 417.0, 21.0, 1.3]),
-    listing("NEE", "Utilities", [158.0, 77.0, 10.5, 1.4]),
-    listing("NFLX", "Media", [375.0, 884.0, 3.6, 2.0]),
-    listing("NVDA", "Technology", [3500.0, 142.0, 240.0, 2.8]),
-    listing("ORCL", "Technology", [530.0, 190.0, 9.2, 1.8]),
-    listing("PFE", "Health", [143.0, 25.3, 44.0, 1.3]),
-    listing("PG", "Staples", [400.0, 171.0, 6.8, 0.8]),
-    listing("PLUG", "Energy", [1.9, 2.1, 52.0, 5.6]),
-    listing("T", "Telecom", [164.0, 22.9, 34.0, 1.1]),
-    listing("TSLA", "Consumer", [1100.0, 346.0, 95.0, 3.4]),
-    listing("UNH", "Health", [545.0, 592.0, 3.7, 1.5]),
-    listing("V", "Finance", [600.0, 310.0, 6.0, 1.0]),
-    listing("VZ", "Telecom", [178.0, 42.3, 17.0, 1.0]),
-    listing("WFC", "Finance", [248.0, 74.5, 16.0, 1.6]),
-    listing("WMT", "Staples", [710.0, 88.0, 17.5, 1.0]),
-    listing("WOLF", "Technology", [1.1, 8.7, 13.0, 5.9]),
-    listing("XOM", "Energy", [530.0, 120.0, 14.5, 1.3]),
-];
-
-/// What a share did lately: the reason why strategies find different ones.
-enum Phase {
-    Drifting,
-    Rallying,
-    Slumping,
-    /// Up, then a dip, then up again.
-    Recovering,
-    /// Down, then a bounce, then down again.
-    Failing,
-}
-
-impl Phase {
-    /// The tendency of a day in units of the share's volatility, by how many days it lies back.
-    fn tendency(&self, days_back: usize) -> f64 {
-        match (self, days_back) {
-            (Self::Drifting, _) | (_, 40..) => 0.05,
-            (Self::Rallying, _) => 0.35,
-            (Self::Slumping, _) => -0.35,
-            (Self::Recovering, 0..=2) => 1.4,
-            (Self::Recovering, 3..=7) => -1.3,
-            (Self::Recovering, _) => 0.5,
-            (Self::Failing, 0..=2) => -1.4,
-            (Self::Failing, 3..=7) => 1.3,
-            (Self::Failing, _) => -0.5,
+    /// With the files of this folder, which need not exist.
+    pub(crate) fn new(folder: &str) -> Self {
+        Self {
+            folder: Folder::new(folder),
+            members: Mutex::default(),
+            prices: Kept::default(),
+            chains: Kept::default(),
         }
     }
-}
 
-fn bars(listing: &Listing) -> Vec<Bar> {
-    let mut random = Random::seeded(listing.symbol);
-    let phase = match random.next() % 5 {
-        0 => Phase::Drifting,
-        1 => Phase::Rallying,
-        2 => Phase::Slumping,
-        3 => Phase::Recovering,
-        _ => Phase::Failing,
-    };
-    let volatility = listing.volatility / 100.0;
-    let mut level: f64 = 1.0;
-    let mut bars: Vec<Bar> = (0..BARS)
-        .rev()
-        .map(|days_back| {
-            let open = level;
-            level *= 1.0 + volatility * (phase.tendency(days_back) + random.bell() * 0.8);
-            let above = volatility * random.share() * 0.6;
-            let below = volatility * random.share() * 0.6;
-            Bar {
-                high: open.max(level) * (1.0 + above),
-                low: open.min(level) * (1.0 - below),
-                close: level,
-                volume: listing.volume_millions * 1e6 * (0.7 + 0.6 * random.share()),
+    /// All symbols that there are bars for, in alphabetical order.
+    pub(crate) fn symbols(&self) -> Vec<String> {
+        let listed = self.listings();
+        let listed = listed
+            .into_iter()
+            .map(|listed| listed.symbol)
+            .filter(|symbol| self.folder.has_daily(symbol));
+        let generated = LISTINGS.iter().map(|listing| listing.symbol.to_owned());
+        let mut symbols: Vec<String> = listed.chain(generated).collect();
+        symbols.sort_unstable();
+        symbols.dedup();
+        symbols
+    }
+
+    /// The universe as it was found at most `data.universe_cache_expiry` ago.
+    pub(crate) fn members(&self, universe: &Universe, data: &Data, now: Instant) -> Arc<Members> {
+        // Held while files are read: who comes meanwhile needs the same.
+        let mut kept = lock(&self.members);
+        if let Some((made, of, members)) = &*kept
+            && of == universe
+            && fresh(*made, data.universe_cache_expiry, now)
+        {
+            return Arc::clone(members);
+        }
+        let before = kept
+            .as_ref()
+            .map(|(_, _, members)| Arc::clone(members))
+            .unwrap_or_default();
+        let members = Arc::new(self.read_members(universe, &before));
+        *kept = Some((now, universe.clone(), Arc::clone(&members)));
+        members
+    }
+
+    fn read_members(&self, universe: &Universe, before: &Members) -> Members {
+        let listed = self.listings();
+        let mut members = Members::default();
+        for symbol in &universe.symbols {
+            let symbol = symbol.as_str();
+            let read = self.read_share(symbol, &listed);
+            let share = tell(read).unwrap_or_else(|| before.shares.get(symbol).cloned());
+            let Some(share) = share else { continue };
+            if eligible(universe, &share) {
+                members.passed.push(symbol.to_owned());
             }
-        })
-        .collect();
-    // The last close is the listing's price.
-    let scale = listing.price / level;
-    for bar in &mut bars {
-        bar.high *= scale;
-        bar.low *= scale;
-        bar.close *= scale;
+            members.shares.insert(symbol.to_owned(), share);
+        }
+        members.passed.sort_unstable();
+        members
     }
-    bars
+
+    fn read_share(&self, symbol: &str, listed: &[Listed]) -> Result<Option<Share>, Damaged> {
+        let generated = Listing::of(symbol);
+        let (sector, market_cap) = match listed.iter().find(|listed| listed.symbol == symbol) {
+            Some(listed) => (listed.sector.clone(), listed.market_cap),
+            None => match generated {
+                Some(listing) => (listing.sector.to_owned(), listing.market_cap()),
+                None => return Ok(None),
+            },
+        };
+        let bars = self.folder.daily(symbol)?;
+        let bars = bars.or_else(|| generated.map(|listing| listing.daily(SEED)));
+        Ok(bars.map(|bars| Share {
+            symbol: symbol.to_owned(),
+            sector,
+            market_cap,
+            bars,
+        }))
+    }
+
+    /// The close of the newest minute bar, read at most `data.minute_data_cache_expiry` ago; none without such bars.
+    pub(crate) fn price(&self, symbol: &str, data: &Data, now: Instant) -> Option<f64> {
+        self.prices.get(symbol, data.minute_data_cache_expiry, now, || {
+            let minutes = self.folder.minutes(symbol)?;
+            // Who brings daily bars of their own has no use for made-up minutes after them.
+            let generated = || Listing::of(symbol).filter(|_| !self.folder.has_daily(symbol));
+            let minutes = minutes.or_else(|| generated().map(|listing| listing.minutes(SEED)));
+            Ok(minutes.and_then(|minutes| minutes.last().map(|bar| bar.close)))
+        })
+    }
+
+    /// The contracts on the share, read at most `data.options_cache_expiry` ago.
+    pub(crate) fn chain(&self, symbol: &str, data: &Data, now: Instant) -> Arc<Vec<Contract>> {
+        self.chains.get(symbol, data.options_cache_expiry, now, || {
+            let chain = self.folder.chain(symbol)?;
+            let chain = chain.or_else(|| Listing::of(symbol).map(Listing::chain));
+            Ok(Arc::new(chain.unwrap_or_default()))
+        })
+    }
+
+    fn listings(&self) -> Vec<Listed> {
+        tell(self.folder.listings()).unwrap_or_default()
+    }
 }
 
-/// SplitMix64: small, well distributed, and the same on every machine.
-struct Random(u64);
+/// What was read; a damaged file is told in the log.
+fn tell<T>(read: Result<T, Damaged>) -> Option<T> {
+    read.inspect_err(|damaged| tracing::warn!("market data: {damaged}"))
+        .ok()
+}
 
-impl Random {
-    fn seeded(symbol: &str) -> Self {
-        // FNV-1a; the standard library's hasher may change between versions.
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for byte in symbol.bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        Self(hash)
-    }
+/// One value a symbol, each with the moment at which it was read.
+#[derive(Debug)]
+struct Kept<T>(Mutex<BTreeMap<String, (Instant, T)>>);
 
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
     }
+}
 
-    /// Evenly between 0 and 1.
-    fn share(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+impl<T: Clone + Default> Kept<T> {
+    fn get(&self, symbol: &str, expiry: u32, now: Instant, read: impl FnOnce() -> Result<T, Damaged>) -> T {
+        let mut kept = lock(&self.0);
+        let before = match kept.get(symbol) {
+            Some((made, value)) if fresh(*made, expiry, now) => return value.clone(),
+            Some((_, value)) => value.clone(),
+            None => T::default(),
+        };
+        // Symbols come and go with the configuration; this keeps none that is not asked for.
+        kept.retain(|_, (made, _)| fresh(*made, expiry, now));
+        let value = tell(read()).unwrap_or(before);
+        kept.insert(symbol.to_owned(), (now, value.clone()));
+        value
     }
+}
 
-    /// Around 0 with a deviation of about 1, and never beyond 3.5.
-    fn bell(&mut self) -> f64 {
-        let sum: f64 = (0..4).map(|_| self.share()).sum();
-        (sum - 2.0) * 3.0_f64.sqrt()
-    }
+/// Whether what was made then is young enough now.
+fn fresh(made: Instant, expiry: u32, now: Instant) -> bool {
+    now.saturating_duration_since(made) < Duration::from_secs(expiry.into())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bars;
+    use trader_config::Symbol;
+
+    fn second(after: u64) -> Duration {
+        Duration::from_secs(after)
+    }
 
     #[test]
-    fn the_bars_of_a_symbol_are_always_the_same() {
-        let (one, other) = (Market::new(), Market::new());
-        for symbol in one.symbols() {
-            assert_eq!(one.share(symbol).unwrap().bars, other.share(symbol).unwrap().bars);
-        }
-        // Not only within this process: these figures are what every machine gets.
-        let first = one.share("AAPL").unwrap().bars[0];
+    fn without_files_the_generator_is_the_market() {
+        let market = Market::new("/nowhere");
+        assert_eq!(market.symbols().len(), LISTINGS.len());
+        let (universe, data, now) = (Universe::default(), Data::default(), Instant::now());
+        let members = market.members(&universe, &data, now);
+        assert_eq!((members.shares.len(), members.passed.len()), (26, 26));
+        assert!(market.price("KO", &data, now).is_some());
+        assert!(!market.chain("KO", &data, now).is_empty());
+        assert!(market.price("NOSUCH", &data, now).is_none());
+        assert!(market.chain("NOSUCH", &data, now).is_empty());
+    }
+
+    #[test]
+    fn a_file_goes_before_the_generator_and_a_listed_symbol_needs_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let market = Market::new(folder.path().to_str().unwrap());
+        put(
+            "listings.csv",
+            "symbol,sector,market_cap\nNEW,Media,2e10\nNONE,Media,2e10\nKO,Water,5\n",
+        );
+        let bars = Listing::of("PG").unwrap().daily(3);
+        put("NEW.daily.csv", &bars::write(&bars));
+        let symbols = market.symbols();
+        assert!(symbols.contains(&"NEW".to_owned()) && !symbols.contains(&"NONE".to_owned()));
+
+        let symbol = |name: &str| Symbol::try_from(name.to_owned()).unwrap();
+        let universe = Universe {
+            symbols: vec![symbol("NEW"), symbol("KO"), symbol("NONE")],
+            ..Universe::default()
+        };
+        let (data, now) = (Data::default(), Instant::now());
+        let members = market.members(&universe, &data, now);
         assert_eq!(
-            format!("{:.6} {:.0}", first.close, first.volume),
-            "179.578427 44326444"
+            members.passed,
+            ["NEW"],
+            "KO is too small by the file's word, NONE has no bars"
+        );
+        assert_eq!(members.shares["KO"].sector, "Water");
+        assert_eq!(members.shares.len(), 2);
+        assert_eq!(
+            market.price("NEW", &data, now),
+            None,
+            "no minutes are made up for it"
         );
     }
 
     #[test]
-    fn bars_are_whole_and_end_at_the_listed_price() {
-        let market = Market::new();
-        for listing in &LISTINGS {
-            let bars = &market.share(listing.symbol).unwrap().bars;
-            assert_eq!(bars.len(), BARS);
-            assert!((bars[BARS - 1].close - listing.price).abs() < 1e-6);
-            for bar in bars {
-                assert!(0.0 < bar.low && bar.low <= bar.close && bar.close <= bar.high && bar.volume > 0.0);
-            }
-        }
-    }
-
-    #[test]
-    fn every_symbol_of_the_default_configuration_has_bars() {
-        let market = Market::new();
-        for symbol in trader_config::Universe::default().symbols {
-            assert!(market.share(symbol.as_str()).is_some(), "{symbol}");
-        }
+    fn what_was_read_is_read_again_when_it_expires_and_survives_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("KO.minute.csv");
+        let put = |close: &str| {
+            let text = format!("{}\n2026-07-01T09:30:00,60,70,50,{close},100\n", bars::HEADING);
+            std::fs::write(&file, text).unwrap();
+        };
+        let market = Market::new(folder.path().to_str().unwrap());
+        let data = Data::default();
+        let begin = Instant::now();
+        let price = |at: u64| market.price("KO", &data, begin + second(at));
+        put("61");
+        assert_eq!(price(0), Some(61.0));
+        put("62");
+        assert_eq!(price(59), Some(61.0));
+        assert_eq!(price(60), Some(62.0));
+        put("bad");
+        assert_eq!(price(120), Some(62.0));
+        let hasty = Data {
+            minute_data_cache_expiry: 1,
+            ..Data::default()
+        };
+        put("63");
+        assert_eq!(market.price("KO", &hasty, begin + second(121)), Some(63.0));
     }
 }

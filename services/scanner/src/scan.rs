@@ -1,190 +1,87 @@
-//! One pass: the universe's filter, then the strategies. A function of configuration and market, nothing else.
+//! One pass: the universe's filter, then the strategies.
+
+use std::collections::HashMap;
+use std::time::Instant;
 
 use scanner_api::{Match, Strategy};
-use trader_config::sections::{BearRally, BullPullback, HighBase, LowBase};
-use trader_config::{ScannerView, Universe};
+use trader_config::ScannerView;
 
-use crate::indicators::{atr, mean_close, rsi};
-use crate::market::{Bar, Market, Share};
-
-/// The days over which the average volume is taken.
-const VOLUME_DAYS: usize = 20;
-/// The days of the average that a base has to be above or below.
-const BASE_DAYS: usize = 20;
+use crate::market::Market;
+use crate::strategies::{ALL, Look, fits};
 
 /// What one pass found.
+#[derive(Debug)]
 pub(crate) struct Pass {
     /// How many symbols passed the universe's filter.
     pub(crate) universe: u32,
     pub(crate) matches: Vec<Match>,
+    /// By symbol.
+    pub(crate) sectors: HashMap<String, String>,
 }
 
-/// Applies these strategies (none named: all) to each symbol of the universe.
-pub(crate) fn scan(view: &ScannerView, market: &Market, wanted: &[Strategy]) -> Pass {
+/// Applies these strategies (none named: all) to each symbol of the universe; nothing if it was given up.
+pub(crate) fn scan(
+    view: &ScannerView,
+    market: &Market,
+    wanted: &[Strategy],
+    now: Instant,
+    given_up: impl Fn() -> bool,
+) -> Option<Pass> {
     let wanted = if wanted.is_empty() { &ALL } else { wanted };
-    let mut pass = Pass {
-        universe: 0,
-        matches: Vec::new(),
-    };
-    let mut symbols: Vec<&str> = view
-        .universe
-        .symbols
-        .iter()
-        .map(|symbol| symbol.as_str())
-        .collect();
-    symbols.sort_unstable();
-    for symbol in symbols {
-        let Some(share) = market
-            .share(symbol)
-            .filter(|share| eligible(&view.universe, share))
+    let members = market.members(&view.universe, &view.data, now);
+    let mut matches = Vec::new();
+    for symbol in &members.passed {
+        if given_up() {
+            return None;
+        }
+        let Some((share, look)) = members
+            .shares
+            .get(symbol)
+            .and_then(|share| Some((share, Look::at(&share.bars)?)))
         else {
             continue;
         };
-        pass.universe += 1;
-        let Some(look) = Look::at(&share.bars) else {
+        let found: Vec<Strategy> = ALL
+            .into_iter()
+            .filter(|strategy| wanted.contains(strategy) && fits(*strategy, &view.strategy, &look))
+            .collect();
+        if found.is_empty() {
             continue;
-        };
-        for strategy in ALL.iter().filter(|strategy| wanted.contains(strategy)) {
-            if fits(*strategy, &view.strategy, &look) {
-                pass.matches.push(Match {
-                    symbol: symbol.to_owned(),
-                    strategy: (*strategy).into(),
-                    sector: share.sector.to_owned(),
-                    price: look.price,
-                    rsi: look.rsi,
-                    atr: look.atr,
-                    atr_ratio: look.atr_ratio,
-                });
-            }
         }
-    }
-    pass
-}
-
-const ALL: [Strategy; 4] = [
-    Strategy::HighBase,
-    Strategy::LowBase,
-    Strategy::BullPullback,
-    Strategy::BearRally,
-];
-
-fn eligible(universe: &Universe, share: &Share) -> bool {
-    let Universe {
-        symbols: _,
-        min_market_cap,
-        min_price,
-        min_volume,
-    } = universe;
-    let recent = &share.bars[share.bars.len().saturating_sub(VOLUME_DAYS)..];
-    let volume = recent.iter().map(|bar| bar.volume).sum::<f64>() / recent.len() as f64;
-    let price = recent.last().map_or(0.0, |bar| bar.close);
-    share.market_cap >= *min_market_cap && price >= *min_price && volume >= *min_volume as f64
-}
-
-/// What all strategies look at.
-struct Look<'a> {
-    bars: &'a [Bar],
-    price: f64,
-    rsi: f64,
-    atr: f64,
-    /// In percent of the price.
-    atr_ratio: f64,
-    mean: f64,
-}
-
-impl<'a> Look<'a> {
-    fn at(bars: &'a [Bar]) -> Option<Self> {
-        let price = bars.last()?.close;
-        let atr = atr(bars)?;
-        Some(Self {
-            bars,
+        let price = market.price(symbol, &view.data, now).unwrap_or(look.close);
+        matches.extend(found.into_iter().map(|strategy| Match {
+            symbol: symbol.clone(),
+            strategy: strategy.into(),
+            sector: share.sector.clone(),
             price,
-            rsi: rsi(bars)?,
-            atr,
-            atr_ratio: 100.0 * atr / price,
-            mean: mean_close(bars, BASE_DAYS)?,
-        })
+            rsi: look.rsi,
+            atr: look.atr,
+            atr_ratio: look.atr_ratio,
+        }));
     }
-}
-
-fn fits(strategy: Strategy, limits: &trader_config::Strategy, look: &Look<'_>) -> bool {
-    match strategy {
-        Strategy::Unspecified => false,
-        Strategy::HighBase => {
-            let HighBase {
-                max_atr_ratio,
-                min_rsi,
-            } = limits.high_base;
-            look.rsi >= min_rsi && look.atr_ratio <= max_atr_ratio && look.price > look.mean
-        }
-        Strategy::LowBase => {
-            let LowBase {
-                min_atr_ratio,
-                max_rsi,
-            } = limits.low_base;
-            look.rsi <= max_rsi && look.atr_ratio >= min_atr_ratio && look.price < look.mean
-        }
-        Strategy::BullPullback => {
-            let BullPullback {
-                rsi_threshold,
-                recovery_periods,
-                uptrend_periods,
-            } = limits.bull_pullback;
-            trend(look.bars, uptrend_periods) == Some(Trend::Up)
-                && turned(look.bars, recovery_periods, |before, after| after > before)
-                && rsi_before(look.bars, recovery_periods).is_some_and(|rsi| rsi <= rsi_threshold)
-        }
-        Strategy::BearRally => {
-            let BearRally {
-                rsi_threshold,
-                reversal_periods,
-                downtrend_periods,
-            } = limits.bear_rally;
-            trend(look.bars, downtrend_periods) == Some(Trend::Down)
-                && turned(look.bars, reversal_periods, |before, after| after < before)
-                && rsi_before(look.bars, reversal_periods).is_some_and(|rsi| rsi >= rsi_threshold)
-        }
-    }
-}
-
-#[derive(PartialEq)]
-enum Trend {
-    Up,
-    Down,
-}
-
-/// Where the average of so many days has gone in as many days.
-fn trend(bars: &[Bar], periods: u32) -> Option<Trend> {
-    let periods = usize::try_from(periods).ok()?;
-    let earlier = bars.len().checked_sub(periods)?;
-    let (before, now) = (mean_close(&bars[..earlier], periods)?, mean_close(bars, periods)?);
-    Some(if now > before { Trend::Up } else { Trend::Down })
-}
-
-/// Whether each of the last closes went the same way.
-fn turned(bars: &[Bar], periods: u32, way: impl Fn(f64, f64) -> bool) -> bool {
-    let moves = usize::try_from(periods).unwrap_or(usize::MAX);
-    let Some(first) = bars.len().checked_sub(moves.saturating_add(1)) else {
-        return false;
-    };
-    bars[first..]
-        .windows(2)
-        .all(|pair| way(pair[0].close, pair[1].close))
-}
-
-/// The RSI as it was before the last bars.
-fn rsi_before(bars: &[Bar], periods: u32) -> Option<f64> {
-    rsi(&bars[..bars.len().checked_sub(usize::try_from(periods).ok()?)?])
+    let sectors = members.shares.values();
+    Some(Pass {
+        universe: u32::try_from(members.passed.len()).unwrap_or(u32::MAX),
+        matches,
+        sectors: sectors
+            .map(|share| (share.symbol.clone(), share.sector.clone()))
+            .collect(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use trader_config::Universe;
+
+    fn pass(view: &ScannerView, wanted: &[Strategy]) -> Pass {
+        scan(view, &Market::new("/nowhere"), wanted, Instant::now(), || false).unwrap()
+    }
 
     fn count(change: impl FnOnce(&mut ScannerView), strategy: Strategy) -> usize {
         let mut view = ScannerView::default();
         change(&mut view);
-        scan(&view, &Market::new(), &[strategy]).matches.len()
+        pass(&view, &[strategy]).matches.len()
     }
 
     #[test]
@@ -214,6 +111,9 @@ mod tests {
         stricter("recovery_periods", Strategy::BullPullback, |all| {
             all.bull_pullback.recovery_periods = 15;
         });
+        stricter("bear threshold", Strategy::BearRally, |all| {
+            all.bear_rally.rsi_threshold = 90.0;
+        });
         stricter("reversal_periods", Strategy::BearRally, |all| {
             all.bear_rally.reversal_periods = 15;
         });
@@ -224,7 +124,7 @@ mod tests {
         let passed = |change: fn(&mut Universe)| {
             let mut view = ScannerView::default();
             change(&mut view.universe);
-            scan(&view, &Market::new(), &[]).universe
+            pass(&view, &[]).universe
         };
         let all = passed(|_| {});
         assert_eq!(all, 26);
@@ -236,11 +136,17 @@ mod tests {
 
     #[test]
     fn a_pass_of_all_strategies_is_that_of_each() {
-        let (view, market) = (ScannerView::default(), Market::new());
+        let view = ScannerView::default();
         let each: usize = ALL
             .iter()
-            .map(|strategy| scan(&view, &market, &[*strategy]).matches.len())
+            .map(|strategy| pass(&view, &[*strategy]).matches.len())
             .sum();
-        assert_eq!(scan(&view, &market, &[]).matches.len(), each);
+        assert_eq!(pass(&view, &[]).matches.len(), each);
+    }
+
+    #[test]
+    fn a_scan_that_nobody_waits_for_any_more_is_given_up() {
+        let market = Market::new("/nowhere");
+        assert!(scan(&ScannerView::default(), &market, &[], Instant::now(), || true).is_none());
     }
 }

@@ -115,21 +115,6 @@ async fn without_a_listen_address_the_port_is_that_of_the_configuration() {
 }
 
 #[tokio::test]
-async fn more_scans_than_may_run_at_one_time_are_all_answered() {
-    let volume = Volume::with("scanner.max_concurrency = 1\n");
-    let (_scanner, address) = start(&volume);
-    let scans: Vec<_> = (0..20)
-        .map(|_| {
-            let address = address.clone();
-            tokio::spawn(async move { scan(&address, &[]).await.matches.len() })
-        })
-        .collect();
-    for scan in scans {
-        assert!(scan.await.unwrap() > 0);
-    }
-}
-
-#[tokio::test]
 async fn an_unknown_strategy_is_an_invalid_argument() {
     let volume = Volume::with("");
     let (_scanner, address) = start(&volume);

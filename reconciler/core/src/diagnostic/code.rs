@@ -44,6 +44,8 @@ codes! {
     NumberRange = "LS0104",
     /// The contents of a file that has to be judged were not given.
     NotLoaded = "LS0105",
+    /// The keys of a document are too long.
+    LongKeys = "LS0106",
     /// A key that the schema does not know.
     UnknownKey = "LS0111",
     /// A key that the schema requires is missing.
@@ -64,7 +66,7 @@ codes! {
     Repeated = "LS0119",
     /// Another rule of the schema is broken.
     SchemaRule = "LS0120",
-    /// A document has more mistakes than are listed.
+    /// A revision has more mistakes than are listed.
     MoreMistakes = "LS0121",
     /// The policy has a table that this build does not know.
     PolicyTable = "LS0201",

@@ -2,7 +2,7 @@
 
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 
-use super::{Diagnostic, Lines, Report, Severity, Sources, source};
+use super::{Code, Diagnostic, Lines, Report, Severity, Sources, source};
 
 /// How a terminal wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Style {
     pub color: bool,
     /// How many characters fit into a line.
     pub width: usize,
+    /// How many bytes are written at most, give or take the last diagnostic; the others are counted.
+    pub bytes: usize,
 }
 
 impl Default for Style {
@@ -18,6 +20,7 @@ impl Default for Style {
         Self {
             color: false,
             width: 100,
+            bytes: usize::MAX,
         }
     }
 }
@@ -33,13 +36,24 @@ pub fn text(report: &Report, sources: &Sources, style: Style) -> String {
     let renderer = renderer.term_width(style.width);
     let mut out = String::new();
     let mut lines: Option<(&str, Option<Lines<'_>>)> = None;
+    let mut left_out = 0_usize;
     for diagnostic in report.diagnostics() {
+        // That there are more than the report itself lists is said in any case.
+        if out.len() > style.bytes && diagnostic.code != Code::MoreMistakes {
+            left_out += 1;
+            continue;
+        }
         if lines.as_ref().is_none_or(|(of, _)| *of != diagnostic.path) {
             lines = Some((&diagnostic.path, source(sources, &diagnostic.path).map(Lines::of)));
         }
         let lines = lines.as_ref().and_then(|(_, lines)| lines.as_ref());
         out.push_str(&one(diagnostic, lines, sources, &renderer));
         out.push_str("\n\n");
+    }
+    if left_out > 0 {
+        out.push_str(&format!(
+            "{left_out} of these are left out here: `lockstep validate` in a clone of the repository shows them\n\n"
+        ));
     }
     if let Some(first) = report.diagnostics().first() {
         out.push_str(&counted(report));

@@ -32,7 +32,7 @@ pub(super) fn read(text: &str, reading: &mut Reading<'_>) -> Value {
             } else {
                 let message = error.to_string();
                 let message = message.split(" at line ").next().unwrap_or(&message);
-                reading.mistake(Code::JsonSyntax, at..end, message);
+                reading.mistake(Code::JsonSyntax, at..end, message, None);
             }
             Value::Null
         }
@@ -61,7 +61,9 @@ fn place<'t>(
                 };
                 // With the quotes around it.
                 let key = key.map(|span| span.start.saturating_sub(1)..(span.end + 1).min(text.len()));
-                place(text, entry, key, path.key(&name), reading);
+                if reading.fits(&name, key.clone().unwrap_or(0..0)) {
+                    place(text, entry, key, path.key(&name), reading);
+                }
             }
         }
         Some(b'[') => {
@@ -73,7 +75,7 @@ fn place<'t>(
         Some(_) | None => {}
     }
     let value = within(text, value).unwrap_or(0..0);
-    reading.places.insert(path, Place { key, value });
+    reading.place(path, Place { key, value });
 }
 
 /// Where a piece of the text lies in it.

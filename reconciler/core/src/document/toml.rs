@@ -9,9 +9,19 @@ use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
 use super::{Bare, KeyPath, MAX_DEPTH, Place, Reading};
 use crate::diagnostic::Code;
 
+/// In a longer text only the first mistake is told: the parser takes memory for each, and two bytes can make one.
+const LISTED_IN: usize = 256 << 10;
+
 /// Reads a text; what it returns counts only if no mistake was recorded.
 pub(super) fn read(text: &str, reading: &mut Reading<'_>) -> Value {
-    let (table, errors) = DeTable::parse_recoverable(text);
+    let (table, errors) = if text.len() > LISTED_IN {
+        match DeTable::parse(text) {
+            Ok(table) => (table, Vec::new()),
+            Err(error) => (Spanned::new(0..0, DeTable::new()), vec![error]),
+        }
+    } else {
+        DeTable::parse_recoverable(text)
+    };
     for error in &errors {
         let span = clip(error.span().unwrap_or(text.len()..text.len()), text);
         if error.message().starts_with("cannot recurse further") {
@@ -19,12 +29,12 @@ pub(super) fn read(text: &str, reading: &mut Reading<'_>) -> Value {
             continue;
         }
         let (message, help) = reword(error.message(), &text[span.clone()]);
-        reading.mistake(Code::TomlSyntax, span, message).help = help;
+        reading.mistake(Code::TomlSyntax, span, message, help.as_deref());
     }
     if !errors.is_empty() {
         return Value::Null;
     }
-    reading.places.insert(
+    reading.place(
         KeyPath::root(),
         Place {
             key: None,
@@ -37,6 +47,9 @@ pub(super) fn read(text: &str, reading: &mut Reading<'_>) -> Value {
 fn read_table(table: &DeTable<'_>, path: &KeyPath, depth: usize, reading: &mut Reading<'_>) -> Value {
     let mut out = Map::new();
     for (key, value) in table.iter() {
+        if !reading.fits(key.get_ref(), key.span()) {
+            continue;
+        }
         let path = path.key(key.get_ref());
         out.insert(
             key.get_ref().to_string(),
@@ -64,7 +77,7 @@ fn read_value(
         DeValue::Integer(integer) => read_integer(integer, &span, reading),
         DeValue::Float(float) => read_float(float, &span, &path, reading),
         DeValue::Datetime(moment) => {
-            reading.bare.insert(path.clone(), Bare::Datetime);
+            reading.bare(&path, Bare::Datetime);
             Value::from(moment.to_string())
         }
         DeValue::Array(entries) => entries
@@ -74,7 +87,7 @@ fn read_value(
             .collect(),
         DeValue::Table(table) => read_table(table, &path, depth + 1, reading),
     };
-    reading.places.insert(path, Place { key, value: span });
+    reading.place(path, Place { key, value: span });
     read
 }
 
@@ -84,13 +97,9 @@ fn read_integer(integer: &DeInteger<'_>, span: &Range<usize>, reading: &mut Read
         .map(Number::from)
         .or_else(|_| u64::from_str_radix(digits, radix).map(Number::from));
     number.map(Value::Number).unwrap_or_else(|_| {
-        reading
-            .mistake(
-                Code::NumberRange,
-                span.clone(),
-                format!("{integer} does not fit into 64 bits"),
-            )
-            .help = Some("write it as a string if the service can take that".into());
+        let message = format!("{integer} does not fit into 64 bits");
+        let help = "write it as a string if the service can take that";
+        reading.mistake(Code::NumberRange, span.clone(), message, Some(help));
         Value::Null
     })
 }
@@ -99,13 +108,13 @@ fn read_float(float: &DeFloat<'_>, span: &Range<usize>, path: &KeyPath, reading:
     let digits = float.as_str();
     match digits.parse::<f64>() {
         Ok(number) if number.is_nan() || digits.contains("inf") => {
-            reading.bare.insert(path.clone(), Bare::NonFinite);
+            reading.bare(path, Bare::NonFinite);
             Value::from(digits)
         }
         Ok(number) if number.is_finite() => Value::from(number),
         Ok(_) | Err(_) => {
             let message = format!("{digits} is beyond what a 64-bit float can hold");
-            reading.mistake(Code::NumberRange, span.clone(), message);
+            reading.mistake(Code::NumberRange, span.clone(), message, None);
             Value::Null
         }
     }

@@ -1,7 +1,7 @@
 //! How much may be published.
 
 use super::{Candidate, repo_path};
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::policy::{Limits, POLICY_PATH, Policy};
 use crate::tree::TreeChange;
 
@@ -10,7 +10,7 @@ pub(super) fn check(
     candidate: &Candidate<'_>,
     policy: Option<&Policy>,
     base: Option<&Candidate<'_>>,
-    diagnostics: &mut Vec<Diagnostic>,
+    findings: &mut Findings,
 ) -> Limits {
     let own = policy.map(|policy| policy.limits).unwrap_or_default();
     let of_base = base.map(|base| base.policy().map(|(policy, _)| policy.limits).unwrap_or_default());
@@ -38,7 +38,7 @@ pub(super) fn check(
             let (size, limit) = (bytes(size), bytes(limits.file_bytes));
             let message = format!("the file has {size}; at most {limit} are allowed");
             let help = advice(own.file_bytes, limits.file_bytes, "file_bytes");
-            diagnostics.push(Diagnostic::error(Code::FileSize, &path, message).with_help(help));
+            findings.push(Diagnostic::error(Code::FileSize, &path, message).with_help(help));
         }
     };
     match changed {
@@ -71,7 +71,7 @@ pub(super) fn check(
             limits.files
         );
         let help = advice(own.files, limits.files, "files");
-        diagnostics.push(Diagnostic::error(Code::FileCount, folder, message).with_help(help));
+        findings.push(Diagnostic::error(Code::FileCount, folder, message).with_help(help));
     }
     let total = candidate
         .tree
@@ -81,7 +81,7 @@ pub(super) fn check(
         let (total, limit) = (bytes(total), bytes(limits.total_bytes));
         let message = format!("the published files have {total} together; at most {limit} are allowed");
         let help = advice(own.total_bytes, limits.total_bytes, "total_bytes");
-        diagnostics.push(Diagnostic::error(Code::TotalSize, folder, message).with_help(help));
+        findings.push(Diagnostic::error(Code::TotalSize, folder, message).with_help(help));
     }
     limits
 }

@@ -8,12 +8,9 @@ use serde_json::Value;
 
 use super::variants::{self, Verdict};
 use super::words::{found, literal, nearest, of_types, or, plain};
-use crate::diagnostic::{Code, Diagnostic, Related};
+use crate::diagnostic::{Code, Diagnostic, LISTED, Related};
 use crate::document::{Document, KeyPath};
 use crate::policy::{Schema, from_pointer};
-
-/// How many mistakes of one document are listed.
-pub(super) const LISTED: usize = 1_000;
 
 /// Explains the validator's errors about a document, a few more than are listed at most. The schema is where units and known keys come from.
 pub(crate) fn explain<'e>(

@@ -15,4 +15,6 @@ mod generated {
 
 pub use generated::scanner_client::ScannerClient;
 pub use generated::scanner_server::{Scanner, ScannerServer};
-pub use generated::{Match, ScanRequest, ScanResponse, Strategy};
+pub use generated::{
+    ChainRequest, ChainResponse, Contract, Match, Right, ScanRequest, ScanResponse, Strategy,
+};

@@ -1,0 +1,133 @@
+//! What a single value of the settings may be, whatever key it stands at; each says what is expected instead.
+
+/// The signals that stop a process, or continue it: whoever is told by one learns nothing, and does not end by it.
+const STOPPING: [&str; 5] = ["SIGSTOP", "SIGCONT", "SIGTSTP", "SIGTTIN", "SIGTTOU"];
+
+/// The variables that Lockstep gives each service.
+const OURS: [&str; 4] = [
+    "LOCKSTEP_CONFIG",
+    "LOCKSTEP_STATUS_FILE",
+    "LOCKSTEP_OFFER_FILE",
+    "LOCKSTEP_INSTANCE",
+];
+
+/// A signal that can tell a service to reload.
+pub(super) fn reload_signal(name: &str) -> Result<(), String> {
+    if name == "SIGKILL" || STOPPING.contains(&name) {
+        return Err(format!(
+            "{name} cannot tell a service anything; use for example \"SIGHUP\" or \"SIGUSR1\""
+        ));
+    }
+    signal(name, "SIGHUP")
+}
+
+/// A signal that asks a service to end.
+pub(super) fn stop_signal(name: &str) -> Result<(), String> {
+    if STOPPING.contains(&name) {
+        return Err(format!(
+            "{name} ends no process; use for example \"SIGTERM\" or \"SIGINT\""
+        ));
+    }
+    signal(name, "SIGTERM")
+}
+
+fn signal(name: &str, example: &str) -> Result<(), String> {
+    if lockstep_guard::is_signal(name) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{name:?} is no signal; write its name, for example {example:?}"
+        ))
+    }
+}
+
+/// Text that goes into a program's arguments, environment or paths.
+pub(super) fn without_nul(text: &str) -> Result<(), String> {
+    if text.contains('\0') {
+        Err(format!("{text:?} holds a NUL, which no program can be given"))
+    } else {
+        Ok(())
+    }
+}
+
+/// The name of a variable of a service's environment.
+pub(super) fn variable(name: &str) -> Result<(), String> {
+    without_nul(name)?;
+    if name.is_empty() || name.contains('=') {
+        Err(format!(
+            "{name:?} cannot be a variable's name; write env = {{ NAME = \"value\" }}"
+        ))
+    } else if OURS.contains(&name) {
+        Err(format!("{name} is set by Lockstep itself; leave it out"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Where a probe connects to: `HOST:PORT`, an IPv6 address in brackets. Without a port the default holds, if any.
+pub(super) fn address(text: &str, default: Option<u16>) -> Result<String, String> {
+    let plain = |host: &str| {
+        !host.is_empty()
+            && !host
+                .chars()
+                .any(|c| c.is_whitespace() || c.is_control() || "/@?#:[]".contains(c))
+    };
+    // Between brackets the colons belong to the address.
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        Some(_) | None => (text, None),
+    };
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .map(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+    let port = match port {
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok(),
+        Some(_) => None,
+        None => default,
+    };
+    match port {
+        Some(1..) if bracketed.unwrap_or_else(|| plain(host)) => {
+            Ok(format!("{host}:{}", port.unwrap_or_default()))
+        }
+        Some(_) | None => Err(format!(
+            "{text:?} is not of the form HOST:PORT, with a port from 1 to 65535"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port_that_can_be_connected_to() {
+        for (text, default, expected) in [
+            ("localhost:80", None, "localhost:80"),
+            ("[::1]:8080", None, "[::1]:8080"),
+            ("[::1]", Some(80), "[::1]:80"),
+            ("10.0.0.1", Some(80), "10.0.0.1:80"),
+        ] {
+            assert_eq!(address(text, default).as_deref(), Ok(expected), "{text}");
+        }
+        for text in [
+            "",
+            ":",
+            ":80",
+            "host",
+            "host:",
+            "host:0",
+            "host:99999",
+            "host:+80",
+            "host:8o",
+            "::1:80",
+            "[::1",
+            "[x]:80",
+            "a b:80",
+            "user@host:80",
+        ] {
+            assert!(address(text, None).is_err(), "{text:?}");
+        }
+        assert!(address("host:", Some(80)).is_err());
+    }
+}
