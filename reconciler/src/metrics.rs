@@ -29,6 +29,11 @@ struct InstanceLabels {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
 /// The metrics of one reconciler.
 #[derive(Debug)]
 pub struct Metrics {
@@ -39,6 +44,7 @@ pub struct Metrics {
     pause: Histogram,
     commit_to_settled: Histogram,
     source_success: Gauge<f64, AtomicU64>,
+    source_failing: Family<ReasonLabels, Gauge>,
     instances: Family<InstanceLabels, Gauge>,
     stuck: Gauge<i64, AtomicI64>,
     diverged: Gauge<i64, AtomicI64>,
@@ -69,6 +75,7 @@ impl Metrics {
             pause: Histogram::new(pauses),
             commit_to_settled: Histogram::new(seconds),
             source_success: Gauge::default(),
+            source_failing: Family::default(),
             instances: Family::default(),
             stuck: Gauge::default(),
             diverged: Gauge::default(),
@@ -105,6 +112,11 @@ impl Metrics {
             "When the source last answered, in seconds since 1970",
             Unit::Seconds,
             metrics.source_success.clone(),
+        );
+        registry.register(
+            "source_failing",
+            "1 with the reason while the source does not answer",
+            metrics.source_failing.clone(),
         );
         registry.register(
             "instances",
@@ -151,6 +163,11 @@ impl Metrics {
                 digest: live.digest.to_string(),
             };
             self.live.get_or_create(&labels).set(1);
+        }
+        self.source_failing.clear();
+        if let Some(error) = &status.source.error {
+            let reason = lockstep_source::code_in(error).unwrap_or("Other");
+            self.source_failing.get_or_create(&ReasonLabels { reason }).set(1);
         }
         if let Some(at) = status.source.last_success {
             self.source_success.set(at.as_duration().as_secs_f64());

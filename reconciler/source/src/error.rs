@@ -295,6 +295,58 @@ impl SourceError {
     }
 }
 
+/// The codes of all reasons.
+pub const CODES: [&str; 41] = [
+    "BranchMissing",
+    "CertificateExpired",
+    "CertificateNotYetValid",
+    "CertificateOfAnotherHost",
+    "CertificateSelfSigned",
+    "CertificateUntrusted",
+    "CertificateUnusable",
+    "CredentialsMissing",
+    "CredentialsRefused",
+    "CredentialsTooOpen",
+    "CredentialsUnreadable",
+    "EmptyRepository",
+    "FileRefused",
+    "Forbidden",
+    "HandshakeFailed",
+    "HostKeyChanged",
+    "HostKeyRevoked",
+    "HostKeyUnknown",
+    "InvalidAccess",
+    "InvalidBranch",
+    "InvalidPath",
+    "InvalidUrl",
+    "KeyEncrypted",
+    "KeyNotUnderstood",
+    "ListingTooLong",
+    "MirrorDamaged",
+    "MirrorUnusable",
+    "NotARepository",
+    "NotGit",
+    "PathMissing",
+    "PathNotAFolder",
+    "Redirected",
+    "RemoteCorrupt",
+    "ServerFailed",
+    "TimedOut",
+    "TooLarge",
+    "TreeRefused",
+    "UnknownRevision",
+    "Unreachable",
+    "UnsupportedRepository",
+    "UnsupportedTransport",
+];
+
+/// The code that a message begins with, as it is told in events and in the status.
+#[must_use]
+pub fn code_in(message: &str) -> Option<&'static str> {
+    let (code, _) = message.split_once(": ")?;
+    CODES.into_iter().find(|known| *known == code)
+}
+
 impl From<Refused> for SourceError {
     fn from(refused: Refused) -> Self {
         Self::Server(Box::new(refused))
@@ -340,4 +392,35 @@ fn folder_words(inside: &str) -> String {
 /// Twelve digits of a revision, as in names and messages everywhere.
 pub(crate) fn short(revision: &str) -> &str {
     revision.get(..12).unwrap_or(revision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_in_the_list_and_in_the_docs() {
+        let source = concat!(include_str!("error.rs"), include_str!("net/refused.rs"));
+        let given = source
+            .lines()
+            .filter_map(|line| line.trim().split_once("=> \"")?.1.strip_suffix("\","))
+            .filter(|code| code.starts_with(char::is_uppercase));
+        let mut given: Vec<_> = given.collect();
+        given.sort_unstable();
+        assert_eq!(given, CODES);
+        let docs = include_str!("../../../docs/sources.md");
+        for code in CODES {
+            assert!(
+                docs.contains(&format!("`{code}`")),
+                "docs/sources.md does not explain {code}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_at_the_beginning_of_a_message_only() {
+        assert_eq!(code_in("TimedOut: it took too long"), Some("TimedOut"));
+        assert_eq!(code_in("it was TimedOut: so long"), None);
+        assert_eq!(code_in("Nonsense: so long"), None);
+    }
 }

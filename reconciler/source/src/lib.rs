@@ -50,7 +50,7 @@ mod walk;
 pub use access::{Access, Stamp};
 pub use blobs::Blobs;
 pub use commit::CommitError;
-pub use error::{Next, SourceError};
+pub use error::{CODES, Next, SourceError, code_in};
 pub use fetch::Head;
 pub use history::CommitFacts;
 pub use mirror::Mirror;

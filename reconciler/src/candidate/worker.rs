@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use lockstep_core::admission::Ancestry;
 use lockstep_protocol::Revision;
-use lockstep_source::{Blobs, Head, Mirror, Next, Schedule, SourceError, SourceSpec, Watcher};
+use lockstep_source::{Blobs, Head, Mirror, Next, Schedule, SourceError, SourceSpec, Stamp, Watcher};
 use tokio::sync::{mpsc as channel, oneshot, watch};
 
 use super::{Judged, Reader, Validated, ancestry, judge};
@@ -66,7 +66,7 @@ pub enum Seen {
     Unchanged,
     /// There is nothing to follow, or the source does not answer: nothing changes.
     Failed {
-        /// Why, with the next step.
+        /// Why, with the next step. It begins with the reason's code ([`lockstep_source::code_in`]).
         reason: String,
     },
 }
@@ -110,6 +110,8 @@ impl Worker {
         let seed = u64::from(std::process::id());
         let mut thread = Thread {
             mirror,
+            interval,
+            mended_by: Vec::new(),
             schedule: Schedule::new(interval, seed),
             readers,
             base,
@@ -151,6 +153,9 @@ type Told = (Revision, Option<Revision>);
 
 struct Thread {
     mirror: Mirror,
+    interval: Duration,
+    /// What the files for the server were at the last look: after a failure, another file may mend it.
+    mended_by: Vec<Option<Stamp>>,
     schedule: Schedule,
     readers: Arc<[Reader]>,
     base: watch::Receiver<Base>,
@@ -164,8 +169,11 @@ impl Thread {
         // The first look is asked for, once the base is known.
         let mut due = Instant::now() + self.schedule.succeeded();
         loop {
-            let request = match inbox.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            let request = match inbox.recv_timeout(self.wait_until(due)) {
                 Ok(request) => Some(request),
+                Err(mpsc::RecvTimeoutError::Timeout) if Instant::now() < due && !self.may_be_mended() => {
+                    continue;
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             };
@@ -207,8 +215,25 @@ impl Thread {
         }
     }
 
+    /// How long to wait at most. After failures the looks become rare, but the files for the server are looked at
+    /// as often as ever: whoever mends one is not to wait for minutes.
+    fn wait_until(&self, due: Instant) -> Duration {
+        let left = due.saturating_duration_since(Instant::now());
+        if self.schedule.failures() == 0 || self.mended_by.is_empty() {
+            left
+        } else {
+            left.min(self.interval)
+        }
+    }
+
+    fn may_be_mended(&self) -> bool {
+        self.mirror.access_stamps() != self.mended_by
+    }
+
     /// Looks once and says how long to wait for the next time.
     fn look(&mut self, answer: bool) -> Duration {
+        // Before the look: a file that is replaced meanwhile counts as new.
+        self.mended_by = self.mirror.access_stamps();
         let base = self.base.borrow().clone();
         let seen = self.see(&base).or_else(|error| match error.next() {
             Next::Heal => {
@@ -228,7 +253,7 @@ impl Thread {
             }
             Err(error) => {
                 let _ = self.seen.send(Seen::Failed {
-                    reason: error.to_string(),
+                    reason: format!("{}: {error}", error.code()),
                 });
                 self.schedule.failed()
             }

@@ -11,8 +11,8 @@ use lockstep_core::tree::{BlobId, Tree};
 use lockstep_protocol::{Digest, Release, SwitchNumber};
 use lockstep_source::Blobs;
 use lockstep_volume::{
-    BlobsError, BuildError, ChangeError, Drift, Intent, Outcome, Prepared, ReleaseName, StageError,
-    StagedSwitch, Switched, Volume,
+    BlobsError, BuildError, ChangeError, Drift, Intent, Outcome, PrepareError, Prepared, ReleaseName,
+    StageError, StagedSwitch, Switched, Volume,
 };
 use tokio::sync::mpsc as channel;
 
@@ -93,14 +93,15 @@ impl From<ChangeError> for Fault {
     }
 }
 
-impl From<BuildError> for Fault {
-    fn from(error: BuildError) -> Self {
+impl From<PrepareError> for Fault {
+    fn from(error: PrepareError) -> Self {
         match error {
-            BuildError::Change(error) => error.into(),
-            other => Self {
+            PrepareError::Build(BuildError::Change(error)) => error.into(),
+            PrepareError::Build(other) => Self {
                 message: other.to_string(),
                 deposed: false,
             },
+            PrepareError::Stage(error) => error.into(),
         }
     }
 }
@@ -248,8 +249,7 @@ impl Worker {
         tree: &Tree,
         number: SwitchNumber,
     ) -> Result<(Box<Prepared>, Box<StagedSwitch>), Fault> {
-        let prepared = self.volume.build(document, tree, &self.blobs)?;
-        let staged = self.volume.stage_switch(&prepared, number)?;
+        let (prepared, staged) = self.volume.prepare_switch(document, tree, &self.blobs, number)?;
         Ok((Box::new(prepared), Box::new(staged)))
     }
 

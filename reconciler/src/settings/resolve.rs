@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use lockstep_core::reads::Reads;
 use lockstep_core::service::{Pause, Reload, ServiceName, Tier, Verify};
-use lockstep_source::SourceSpec;
+use lockstep_source::{Access, Bounds, SourceSpec};
 
 use super::values;
 use super::{
@@ -20,6 +20,11 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A shorter interval would only burn the processor: wake-ups are what makes it quick.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Less is not enough for a server that is far away, and busy.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// More would leave a way back, or an end, waiting for a server that hangs.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 struct Resolver {
     folder: PathBuf,
@@ -178,7 +183,32 @@ impl Resolver {
         } else {
             self.path(&source.url).to_string_lossy().into_owned()
         };
-        let spec = SourceSpec::new(url, source.branch).publishing(source.path);
+        let timeout = self.duration("source.timeout", source.timeout);
+        if !(SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(&timeout) {
+            self.wrong("source.timeout", "between 1s and 2m is expected");
+        }
+        let mut file = |key: &str, name: Option<String>| {
+            // An empty name would be the settings' folder.
+            let name = name.inspect(|name| {
+                if name.is_empty() {
+                    self.wrong(key, "a file is expected; leave the key out where there is none");
+                }
+            });
+            name.map(|name| self.path(&name))
+        };
+        let access = Access {
+            password_file: file("source.password_file", source.password_file),
+            token_file: file("source.token_file", source.token_file),
+            ca_file: file("source.ca_file", source.ca_file),
+            ssh_key: file("source.ssh_key", source.ssh_key),
+            known_hosts: file("source.known_hosts", source.known_hosts),
+            username: source.username,
+        };
+        let spec = SourceSpec {
+            access,
+            bounds: Bounds::with_steps_of(timeout),
+            ..SourceSpec::new(url, source.branch).publishing(source.path)
+        };
         self.source_fits(&spec);
         Source {
             spec,

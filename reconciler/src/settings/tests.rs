@@ -71,6 +71,45 @@ fn what_is_left_out_has_the_documented_default() {
 }
 
 #[test]
+fn what_opens_a_server_is_read_from_files_beside_the_settings() {
+    let text = |source: &str| DESIGN.replace("url = \"/srv/config.git\"\n", &format!("{source}\n"));
+    let settings = parse(&text(
+        "url = 'ssh://git@host/c.git'\nssh_key = 'key'\nknown_hosts = '/etc/known'\ntimeout = '3s'",
+    ))
+    .unwrap();
+    let spec = settings.source.spec;
+    assert_eq!(spec.access.ssh_key.unwrap(), Path::new("/etc/lockstep/key"));
+    assert_eq!(spec.access.known_hosts.unwrap(), Path::new("/etc/known"));
+    assert_eq!(spec.bounds.silence, Duration::from_secs(3));
+    for (source, words) in [
+        (
+            "url = 'ssh://git@host/c.git'",
+            "source.ssh_key: cannot be used: ssh:// needs",
+        ),
+        (
+            "url = 'https://host/c.git'\npassword_file = 'p'",
+            "source.password_file: cannot be used: a password belongs",
+        ),
+        (
+            "url = '/c.git'\nca_file = 'p'",
+            "source.ca_file: cannot be used: the URL's kind",
+        ),
+        (
+            "url = 'https://host/c.git'\ntoken_file = ''",
+            "source.token_file: a file is expected",
+        ),
+        ("url = 'git@host:c.git'", "write ssh://USER@HOST/PATH"),
+        (
+            "url = '/c.git'\ntimeout = '1ms'",
+            "source.timeout: between 1s and 2m",
+        ),
+    ] {
+        let error = parse(&text(source)).unwrap_err().to_string();
+        assert!(error.contains(words), "{words:?} is missing in:\n{error}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_line() {
     let error = parse(&DESIGN.replace("keep = 10", "kept = 10"))
         .unwrap_err()

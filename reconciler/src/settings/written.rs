@@ -29,8 +29,16 @@ pub(super) struct Source {
     pub(super) path: String,
     #[serde(default = "five_seconds")]
     pub(super) interval: SignedDuration,
+    #[serde(default = "twenty_seconds")]
+    pub(super) timeout: SignedDuration,
     #[serde(default)]
     pub(super) rewind: lockstep_core::admission::Rewind,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) token_file: Option<String>,
+    pub(super) ca_file: Option<String>,
+    pub(super) ssh_key: Option<String>,
+    pub(super) known_hosts: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -170,6 +178,10 @@ fn main_branch() -> String {
 
 fn five_seconds() -> SignedDuration {
     SignedDuration::from_secs(5)
+}
+
+fn twenty_seconds() -> SignedDuration {
+    SignedDuration::from_secs(20)
 }
 
 fn one_second() -> SignedDuration {

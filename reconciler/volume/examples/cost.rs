@@ -89,12 +89,10 @@ fn measure(folder: PathBuf, files: u64) -> Result<(), Box<dyn Error>> {
     let term = unfenced.highest_term().next();
     let (mut volume, _) = unfenced.fence(term)?;
     let began = Instant::now();
-    volume.publish(
-        &document(&tree, 1)?,
-        &tree,
-        &store,
-        volume.highest_switch().next(),
-    )?;
+    let number = volume.highest_switch().next();
+    let (_, staged) = volume.prepare_switch(&document(&tree, 1)?, &tree, &store, number)?;
+    let switched = staged.commit()?;
+    volume.after_unpause(&switched)?;
     let first = began.elapsed().as_secs_f64() * 1000.0;
     volume.tidy(&BTreeSet::new())?;
 

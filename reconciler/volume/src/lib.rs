@@ -14,7 +14,7 @@
 //! Volume::build -> Prepared -> stage_switch -> StagedSwitch -> commit -> Switched -> after_unpause
 //! ```
 //!
-//! [`Volume::publish`] holds the same order in one function and says what each step guarantees.
+//! [`Volume::prepare_switch`] says what each step guarantees, and does those before the pause.
 //!
 //! # What it never does
 //!
@@ -62,6 +62,6 @@ pub use names::{InvalidReleaseName, ReleaseName, Term};
 pub use open::{OpenError, OpenOptions, Unfenced};
 pub use record::{Intent, JOURNAL_VERSION, JournalRecord, Outcome, OutcomeKind, Side};
 pub use supply::SupplyError;
-pub use switch::{CommitError, PublishError, StageError, StagedSwitch, Switched};
+pub use switch::{CommitError, PrepareError, StageError, StagedSwitch, Switched};
 pub use tidy::{Spare, Tidied};
 pub use volume::{KeptRelease, Volume};

@@ -88,21 +88,15 @@ pub struct CommitError {
     pub error: ChangeError,
 }
 
-/// Why a switch without a pause failed, and whether it happened.
+/// Why a switch to a new release could not be prepared. Nothing that readers see has changed.
 #[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// Before anything changed.
+pub enum PrepareError {
+    /// The release could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// Before anything changed.
+    /// Its switch could not be staged.
     #[error(transparent)]
     Stage(#[from] StageError),
-    /// At the rename: it did not happen.
-    #[error(transparent)]
-    Commit(#[from] Box<CommitError>),
-    /// The switch happened and is not durable yet.
-    #[error("the switch happened, but could not be flushed: {0}")]
-    AfterSwitch(#[source] ChangeError),
 }
 
 impl Switched {
@@ -165,39 +159,39 @@ impl Drop for StagedSwitch {
 }
 
 impl Volume {
-    /// The whole order of a switch, for when nobody is to be paused. The coordinator makes the same calls one
-    /// by one, with the journal and the pause between them; their types allow no other order.
+    /// The order of a switch. This is its first half, outside the pause; what it gives leads through the second, a
+    /// step at a time, because the pause lies between them and nothing that can wait may be done in it. The types
+    /// allow no other order.
     ///
-    /// 1. `build`: files, then directories bottom-up, are written, flushed and read back in the staging
+    /// 1. [`Volume::build`]: files, then directories bottom-up, are written, flushed and read back in the staging
     ///    folder, and get their final name, which is flushed. *Now the release survives any crash, and nobody
     ///    reads it.* A crash before this leaves only things in the staging folder, or a manifest without a
     ///    release, both swept at the next start.
-    /// 2. `stage_switch`: the number is burnt by making `switches/N`, the top-level links that the release
-    ///    needs are made, the next `current` is staged, and all that is flushed. *Now the switch can neither
-    ///    run out of space nor block.* A crash leaves links that lead nowhere, mended at the next start.
-    /// 3. `commit`: one rename over `current`. *Readers have the new release, whole: everything that it leads
-    ///    to is on disk already.* It is not flushed: a power failure now may bring back the old `current`, and
-    ///    the old release is still whole. That is why nobody may be told "settled" yet.
-    /// 4. `after_unpause`: the volume's directory is flushed. *Now the switch survives a power failure.* What
-    ///    is not guaranteed before this: which of the two releases a crash of the machine leaves. A crash of
+    /// 2. [`Volume::stage_switch`]: the number is burnt by making `switches/N`, the top-level links that the
+    ///    release needs are made, the next `current` is staged, and all that is flushed. *Now the switch can
+    ///    neither run out of space nor block.* A crash leaves links that lead nowhere, mended at the next start.
+    /// 3. [`StagedSwitch::commit`], inside the pause: one rename over `current`. *Readers have the new release,
+    ///    whole: everything that it leads to is on disk already.* It is not flushed: a power failure now may bring
+    ///    back the old `current`, and the old release is still whole. That is why nobody may be told "settled" yet.
+    /// 4. [`Volume::after_unpause`]: the volume's directory is flushed. *Now the switch survives a power failure.*
+    ///    What is not guaranteed before this: which of the two releases a crash of the machine leaves. A crash of
     ///    processes alone loses nothing that was done.
     ///
-    /// None of it guards against a disk that lies about flushing.
+    /// None of it guards against a disk that lies about flushing. A switch to a release that is kept begins with
+    /// the second step.
     ///
     /// # Errors
-    /// See [`PublishError`]: it tells whether the switch happened.
-    pub fn publish(
+    /// See [`PrepareError`].
+    pub fn prepare_switch(
         &mut self,
         document: &Release,
         tree: &Tree,
         blobs: &dyn Blobs,
         number: SwitchNumber,
-    ) -> Result<Prepared, PublishError> {
+    ) -> Result<(Prepared, StagedSwitch), PrepareError> {
         let prepared = self.build(document, tree, blobs)?;
         let staged = self.stage_switch(&prepared, number)?;
-        let switched = staged.commit()?;
-        self.after_unpause(&switched).map_err(PublishError::AfterSwitch)?;
-        Ok(prepared)
+        Ok((prepared, staged))
     }
 
     /// Does everything for a switch that can fail, block or be flushed, so that its commit is one rename.

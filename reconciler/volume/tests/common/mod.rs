@@ -116,12 +116,15 @@ pub fn take_over(path: &Path) -> (Volume, Found) {
     )
 }
 
-/// Publishes a tree as the next switch.
+/// Publishes a tree as the next switch, with nobody to be paused.
 pub fn publish(volume: &mut Volume, store: &Store, tree: &Tree, number: u64) -> Prepared {
     let switch = volume.highest_switch().next();
-    volume
-        .publish(&document(tree, number), tree, store, switch)
-        .unwrap()
+    let (prepared, staged) = volume
+        .prepare_switch(&document(tree, number), tree, store, switch)
+        .unwrap();
+    let switched = staged.commit().unwrap();
+    volume.after_unpause(&switched).unwrap();
+    prepared
 }
 
 /// What a folder holds: each file's mode and contents, the folder's own `.lockstep` left out.
