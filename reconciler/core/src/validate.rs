@@ -223,7 +223,8 @@ pub(crate) fn repo_path(prefix: &str, path: &TreePath) -> String {
 }
 
 /// A path from the repository's root, from the published folder; none if it lies outside.
-pub(crate) fn published_path(prefix: &str, path: &str) -> Option<TreePath> {
+#[must_use]
+pub fn published_path(prefix: &str, path: &str) -> Option<TreePath> {
     let path = if prefix.is_empty() {
         path
     } else {

@@ -9,7 +9,7 @@ use lockstep_core::diagnostic::{Code, Diagnostic, Report, Sources};
 use lockstep_core::plan::Snapshot;
 use lockstep_core::policy::{POLICY_PATH, Policy, gather};
 use lockstep_core::tree::Tree;
-use lockstep_core::validate::{Candidate, Scope, validate};
+use lockstep_core::validate::{Candidate, Scope, published_path, validate};
 use lockstep_protocol::Revision;
 use lockstep_source::{CommitFacts, Limits, Mirror, Reason, Refusal, SourceError};
 
@@ -44,10 +44,16 @@ impl Material {
         let tree = mirror.tree_within(revision, older, &limits)?;
         let prefix = mirror.spec().path.clone();
         let reads: Vec<_> = readers.iter().map(|reader| &reader.reads).collect();
+        let blobs = mirror.blobs()?;
+        let most = mirror.spec().limits.file_bytes;
         let files = gather(&tree, &prefix, scope, &reads, |path| {
-            mirror
-                .file(revision, path)
-                .map(|contents| contents.map(Arc::from))
+            let published = published_path(&prefix, path).and_then(|path| tree.get(&path));
+            let contents = match published {
+                // By its id: by its path, all folders above it would be read for each file of them anew.
+                Some(file) if file.size <= most => blobs.read(file.blob).map(Some),
+                Some(_) | None => mirror.file(revision, path),
+            };
+            contents.map(|contents| contents.map(Arc::from))
         })?;
         Ok(Self {
             commit,

@@ -24,7 +24,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::session::Broker;
+use crate::session::{Broker, Held};
 use crate::stats::{Stats, StatsError};
 
 /// A stand-in for TWS: holds sessions of the real client and counts them.
@@ -40,6 +40,9 @@ struct Args {
     /// The equity of each account in USD; the buying power is four times as much.
     #[arg(long, value_name = "USD", default_value_t = 100_000)]
     equity: u32,
+    /// Shares that the first account holds, as in KO=100@63.5; repeat it for several.
+    #[arg(long = "position", value_name = "SYMBOL=QUANTITY@COST")]
+    positions: Vec<Held>,
     /// A file that always holds the counts as JSON; it is replaced whole at each change.
     #[arg(long, value_name = "FILE")]
     stats: Option<PathBuf>,
@@ -92,7 +95,12 @@ async fn serve(args: Args) -> Result<(), BrokerError> {
         say(&format!("stats on {bound}"));
         tokio::spawn(Arc::clone(&stats).answer(listener));
     }
-    let broker = Arc::new(Broker::new(args.accounts, args.equity, stats));
+    let broker = Arc::new(Broker {
+        accounts: args.accounts,
+        equity: args.equity,
+        positions: args.positions,
+        stats,
+    });
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {

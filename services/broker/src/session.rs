@@ -12,18 +12,37 @@ use crate::wire::{self, Ended, request, response};
 
 /// What all sessions share.
 pub(crate) struct Broker {
-    accounts: Vec<String>,
-    equity: u32,
-    stats: Arc<Stats>,
+    pub(crate) accounts: Vec<String>,
+    /// Of each account, in USD.
+    pub(crate) equity: u32,
+    /// Of the first account.
+    pub(crate) positions: Vec<Held>,
+    pub(crate) stats: Arc<Stats>,
 }
 
-impl Broker {
-    pub(crate) fn new(accounts: Vec<String>, equity: u32, stats: Arc<Stats>) -> Self {
-        Self {
-            accounts,
-            equity,
-            stats,
-        }
+/// Shares that an account holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    symbol: String,
+    quantity: f64,
+    /// Of one share, in USD.
+    cost: f64,
+}
+
+impl std::str::FromStr for Held {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = || {
+            let (symbol, rest) = text.split_once('=')?;
+            let (quantity, cost) = rest.split_once('@')?;
+            Some(Self {
+                symbol: symbol.to_owned(),
+                quantity: quantity.parse().ok()?,
+                cost: cost.parse().ok()?,
+            })
+        };
+        parsed().ok_or_else(|| "SYMBOL=QUANTITY@COST is expected, as in KO=100@63.5".to_owned())
     }
 }
 
@@ -156,7 +175,8 @@ async fn answer(broker: &Broker, to: &mut (impl AsyncWrite + Unpin), body: &[u8]
             wire::send(to, response::MANAGED_ACCOUNTS, &accounts).await
         }
         request::ACCOUNT_SUMMARY => summary(broker, to, &wire::decode(payload)?).await,
-        request::CANCEL_ACCOUNT_SUMMARY => Ok(()),
+        request::POSITIONS => positions(broker, to).await,
+        request::CANCEL_ACCOUNT_SUMMARY | request::CANCEL_POSITIONS => Ok(()),
         unknown => {
             let text = format!("Fatal Error: Unknown message id ({unknown})");
             send_error(to, -1, wire::UNKNOWN_REQUEST, &text).await
@@ -193,6 +213,29 @@ async fn summary(
         &wire::AccountSummaryEnd { req_id: *req_id },
     )
     .await
+}
+
+async fn positions(broker: &Broker, to: &mut (impl AsyncWrite + Unpin)) -> Result<(), Ended> {
+    for Held {
+        symbol,
+        quantity,
+        cost,
+    } in &broker.positions
+    {
+        let contract = wire::Contract {
+            symbol: Some(symbol.clone()),
+            sec_type: Some("STK".to_owned()),
+            currency: Some("USD".to_owned()),
+        };
+        let row = wire::Position {
+            account: broker.accounts.first().cloned(),
+            contract: Some(contract),
+            position: Some(quantity.to_string()),
+            avg_cost: Some(*cost),
+        };
+        wire::send(to, response::POSITION, &row).await?;
+    }
+    wire::send(to, response::POSITION_END, &wire::PositionEnd {}).await
 }
 
 async fn send_error(to: &mut (impl AsyncWrite + Unpin), id: i32, code: i32, text: &str) -> Result<(), Ended> {

@@ -25,8 +25,10 @@ const LONGEST_FRAME: usize = 1 << 20;
 pub(crate) mod request {
     pub(crate) const MANAGED_ACCOUNTS: i32 = 17;
     pub(crate) const CURRENT_TIME: i32 = 49;
+    pub(crate) const POSITIONS: i32 = 61;
     pub(crate) const ACCOUNT_SUMMARY: i32 = 62;
     pub(crate) const CANCEL_ACCOUNT_SUMMARY: i32 = 63;
+    pub(crate) const CANCEL_POSITIONS: i32 = 64;
     pub(crate) const START_API: i32 = 71;
     pub(crate) const CURRENT_TIME_MILLIS: i32 = 105;
 }
@@ -37,6 +39,8 @@ pub(crate) mod response {
     pub(crate) const NEXT_VALID_ID: i32 = 9;
     pub(crate) const MANAGED_ACCOUNTS: i32 = 15;
     pub(crate) const CURRENT_TIME: i32 = 49;
+    pub(crate) const POSITION: i32 = 61;
+    pub(crate) const POSITION_END: i32 = 62;
     pub(crate) const ACCOUNT_SUMMARY: i32 = 63;
     pub(crate) const ACCOUNT_SUMMARY_END: i32 = 64;
     pub(crate) const CURRENT_TIME_MILLIS: i32 = 109;
@@ -94,6 +98,32 @@ pub(crate) struct AccountSummaryEnd {
     #[prost(int32, optional, tag = "1")]
     pub(crate) req_id: Option<i32>,
 }
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Contract {
+    #[prost(string, optional, tag = "2")]
+    pub(crate) symbol: Option<String>,
+    #[prost(string, optional, tag = "3")]
+    pub(crate) sec_type: Option<String>,
+    #[prost(string, optional, tag = "10")]
+    pub(crate) currency: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Position {
+    #[prost(string, optional, tag = "1")]
+    pub(crate) account: Option<String>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) contract: Option<Contract>,
+    /// A decimal number as text.
+    #[prost(string, optional, tag = "3")]
+    pub(crate) position: Option<String>,
+    #[prost(double, optional, tag = "4")]
+    pub(crate) avg_cost: Option<f64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PositionEnd {}
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ErrorMessage {

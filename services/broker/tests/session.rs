@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ibapi::accounts::types::AccountGroup;
-use ibapi::accounts::{AccountSummaryResult, AccountSummaryTags};
+use ibapi::accounts::types::{AccountGroup, AccountId};
+use ibapi::accounts::{AccountSummaryResult, AccountSummaryTags, PositionUpdate};
 use ibapi::prelude::StreamExt;
 use ibapi::subscriptions::SubscriptionItem;
 use ibapi::{Client, Error};
@@ -189,7 +189,10 @@ async fn what_it_does_not_know_is_answered_with_an_error_and_the_session_stays()
         .connect_with_notice_stream()
         .await
         .unwrap();
-    let _positions = client.positions().await.unwrap();
+    let _profit = client
+        .pnl(&AccountId("DU1234567".to_owned()), None)
+        .await
+        .unwrap();
     let notice = notices.next().await.unwrap();
     assert_eq!(notice.code, 505, "{notice}");
     client.server_time().await.unwrap();
@@ -217,4 +220,34 @@ fn a_connection_that_speaks_something_else_is_dropped_and_counts_nowhere() {
     let _ = stream.read_to_end(&mut answer);
     assert!(answer.is_empty());
     assert_eq!(broker.stats()["connections_total"], 0);
+}
+
+#[tokio::test]
+async fn positions_are_told_as_they_were_given() {
+    let broker = Broker::start(&["--position", "KO=100@63.5", "--position", "PG=-20@171"]);
+    let client = broker.connect(7).await.unwrap();
+    let mut rows = client.positions().await.unwrap();
+    let mut told = Vec::new();
+    while let Some(item) = rows.next().await {
+        match item.unwrap() {
+            SubscriptionItem::Data(PositionUpdate::Position(row)) => {
+                told.push((
+                    row.account,
+                    row.contract.symbol.to_string(),
+                    row.position,
+                    row.average_cost,
+                ));
+            }
+            SubscriptionItem::Data(PositionUpdate::PositionEnd) => break,
+            SubscriptionItem::Notice(notice) => panic!("{notice}"),
+        }
+    }
+    let account = || "DU1234567".to_owned();
+    assert_eq!(
+        told,
+        [
+            (account(), "KO".to_owned(), 100.0, 63.5),
+            (account(), "PG".to_owned(), -20.0, 171.0)
+        ]
+    );
 }
