@@ -3,10 +3,7 @@
 //! An event is for people and scripts; nothing is decided by reading one back.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -14,14 +11,13 @@ use lockstep_protocol::{Revision, RolloutId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::lines::{LARGEST_FILE, Lines};
 use crate::store::{Desk, StoreError};
 
 /// The log's name in the state folder.
 const EVENTS: &str = "events.jsonl";
 /// As many events are kept in memory for followers that ask for what they missed.
 const KEPT: usize = 10_000;
-/// The file is begun anew at this size; one old file is kept beside it.
-const LARGEST_FILE: u64 = 8 * 1024 * 1024;
 /// The messages that are kept in memory have at most this size together: what the two files can hold.
 const KEPT_BYTES: usize = 2 * LARGEST_FILE as usize;
 /// A longer message is cut: it quotes what others wrote, a report of a whole revision at the most.
@@ -121,9 +117,7 @@ pub struct EventLog {
 
 #[derive(Debug)]
 struct Inner {
-    path: PathBuf,
-    file: File,
-    size: u64,
+    lines: Lines,
     recent: Recent,
     next: u64,
 }
@@ -151,51 +145,14 @@ impl Recent {
 impl EventLog {
     /// Opens the log in the state folder and goes on numbering where it ended.
     ///
-    /// It is written anew first, into a file of its own: a deposed coordinator that wakes up holds the old one, and
-    /// what it appends there is seen by nobody.
-    ///
     /// # Errors
     /// When it cannot be read or written.
     pub fn open(state: &Path, desk: &Desk) -> Result<Arc<Self>, StoreError> {
-        let path = state.join(EVENTS);
-        let failed = |doing, path: &Path| {
-            let path = path.to_owned();
-            move |source| StoreError::Io { doing, path, source }
-        };
         let mut recent = Recent::default();
-        let mut read = |path: &Path| -> Result<Vec<u8>, StoreError> {
-            let bytes = match std::fs::read(path) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-                Err(error) => return Err(failed("read", path)(error)),
-            };
-            for line in bytes.split(|byte| *byte == b'\n') {
-                // A line that a crash cut short is no event.
-                if let Ok(event) = serde_json::from_slice::<Event>(line) {
-                    recent.push(event);
-                }
-            }
-            Ok(bytes)
-        };
-        read(&path.with_extension("jsonl.1"))?;
-        let mut bytes = read(&path)?;
-        // Whatever was cut short before ends here, so that it takes no new event with it.
-        if bytes.last().is_some_and(|byte| *byte != b'\n') {
-            bytes.push(b'\n');
-        }
+        let lines = Lines::open(state, desk, EVENTS, |event| recent.push(event))?;
         let next = recent.events.back().map_or(1, |event| event.seq + 1);
-        desk.write(EVENTS, &bytes)?;
-        let file = OpenOptions::new().append(true).open(&path);
-        let file = file.map_err(failed("open", &path))?;
-        let size = bytes.len() as u64;
         Ok(Arc::new(Self {
-            inner: Mutex::new(Inner {
-                path,
-                file,
-                size,
-                recent,
-                next,
-            }),
+            inner: Mutex::new(Inner { lines, recent, next }),
             newest: watch::Sender::new(next - 1),
         }))
     }
@@ -208,8 +165,8 @@ impl EventLog {
             event.seq = inner.next;
             inner.next += 1;
             event.log();
-            if let Err(error) = inner.write(&event) {
-                tracing::error!(%error, path = %inner.path.display(), "an event cannot be written");
+            if let Err(error) = inner.lines.append(&event) {
+                tracing::error!(%error, path = %inner.lines.path().display(), "an event cannot be written");
             }
             inner.recent.push(event);
         }
@@ -239,27 +196,6 @@ impl EventLog {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // What is behind the lock is whole between any two statements that may panic.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inner {
-    fn write(&mut self, event: &Event) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
-        line.push(b'\n');
-        if self.size + line.len() as u64 > LARGEST_FILE && self.is_ours()? {
-            std::fs::rename(&self.path, self.path.with_extension("jsonl.1"))?;
-            self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-            self.size = 0;
-        }
-        self.file.write_all(&line)?;
-        self.size += line.len() as u64;
-        Ok(())
-    }
-
-    /// Whether the path still leads to the file that is written: to a later coordinator's after a take-over.
-    fn is_ours(&self) -> std::io::Result<bool> {
-        let (held, there) = (self.file.metadata()?, std::fs::metadata(&self.path)?);
-        Ok((held.dev(), held.ino()) == (there.dev(), there.ino()))
     }
 }
 

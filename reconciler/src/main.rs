@@ -8,7 +8,7 @@
 //! | [`coordinator`] | drives one rollout at a time; its head has the map of tasks and channels |
 //! | [`agent`] | the instances of this machine, through the guard |
 //! | [`web`] | the API over the control socket and the web port, metrics, health |
-//! | [`events`], [`metrics`], [`store`] | what is told, what is counted, what is remembered |
+//! | [`events`], [`metrics`], [`store`], [`history`] | what is told, what is counted, what is remembered, how all ended |
 //!
 //! Decisions are made in `lockstep-core`; the crates `lockstep-source`, `lockstep-volume` and
 //! `lockstep-guard` do git, files and processes.
@@ -24,6 +24,8 @@ mod cli;
 mod clock;
 mod coordinator;
 mod events;
+mod history;
+mod lines;
 mod metrics;
 mod settings;
 mod store;

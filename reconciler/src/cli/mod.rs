@@ -5,6 +5,7 @@
 //! | [`client`] | speaking to the running reconciler |
 //! | [`checkout`] | a config repository on disk, as `validate` and `plan` look at it |
 //! | [`output`], [`story`], [`picture`], [`moment`], [`github`] | how results are printed |
+//! | [`completions`] | `completions` and `man`, made from the definition here |
 //! | all others | the subcommand of the same name |
 //!
 //! Results go to the standard output and everything else to the error output. Exit codes: 0 done, 1 refused or
@@ -12,12 +13,14 @@
 
 mod checkout;
 mod client;
+mod completions;
 mod demo;
 mod down;
 mod events;
 mod explain;
 mod github;
 mod guard;
+mod history;
 mod moment;
 mod output;
 mod picture;
@@ -65,6 +68,7 @@ enum Command {
     Down(down::Down),
     Status(status::Status),
     Events(events::Events),
+    History(history::History),
     Plan(plan::Plan),
     Validate(validate::Validate),
     Explain(explain::Explain),
@@ -76,6 +80,8 @@ enum Command {
     Suspend(suspend::Suspend),
     Resume(suspend::Resume),
     Demo(demo::Demo),
+    Completions(completions::Completions),
+    Man(completions::Man),
     #[command(hide = true)]
     DemoMinder(demo::Minder),
 }
@@ -196,6 +202,7 @@ pub fn main() -> ExitCode {
         Command::Down(command) => command.execute(&settings),
         Command::Status(command) => command.execute(&settings),
         Command::Events(command) => command.execute(&settings),
+        Command::History(command) => command.execute(&settings),
         Command::Plan(command) => command.execute(&settings),
         Command::Validate(command) => command.execute(&settings),
         Command::Explain(command) => command.execute(),
@@ -207,6 +214,8 @@ pub fn main() -> ExitCode {
         Command::Suspend(command) => command.execute(&settings),
         Command::Resume(command) => command.execute(&settings),
         Command::Demo(command) => command.execute(),
+        Command::Completions(command) => command.execute(),
+        Command::Man(command) => command.execute(),
         Command::DemoMinder(command) => command.execute(),
     };
     match result {

@@ -20,9 +20,10 @@ use super::execute::document;
 use super::request::{Committed, Undo};
 use super::take_up::Detail;
 use super::volume::Job;
-use super::{Coordinator, End, LiveRelease};
+use super::{Active, Coordinator, End, LiveRelease};
 use crate::candidate::worker::Base;
 use crate::events::Event as Record;
+use crate::history::Entry;
 use crate::store::StoreError;
 
 impl Coordinator {
@@ -87,6 +88,7 @@ impl Coordinator {
         {
             self.volume.ask(Job::Abandon(staged));
         }
+        let entry = entry(active, &outcome);
         self.metrics.rollout_ended(outcome.as_str(), began.elapsed());
         self.store.note_numbers(self.term, self.highest_switch);
         let all_heard = match &outcome {
@@ -165,8 +167,15 @@ impl Coordinator {
             Outcome::Deposed => self.end = Some(End::Deposed),
         }
         if outcome != Outcome::Deposed {
+            self.chronicle(entry);
             self.tidy();
         }
+    }
+
+    /// Adds to the history. A failed write is loud, and stops nothing.
+    pub(super) fn chronicle(&mut self, entry: Entry) {
+        let noted = self.history.add(entry);
+        self.remember(noted);
     }
 
     /// Something settled: it is live, remembered, and the base of whatever comes next.
@@ -198,7 +207,14 @@ impl Coordinator {
             validated: candidate,
             ..live
         };
+        let entry = Entry::new(&revision, "Settled").of(&live.validated);
         self.went_live(live);
+        self.chronicle(Entry {
+            pause_us: Some(0),
+            total_us: micros(seen.elapsed()),
+            reason: "no published file changed".to_owned(),
+            ..entry
+        });
         self.metrics.settled(seen.elapsed());
         self.metrics.decided("Settled");
         self.events.append([Record {
@@ -307,6 +323,41 @@ impl Coordinator {
         if !news.is_empty() {
             self.events.append(news);
         }
+    }
+}
+
+/// A rollout as the history keeps it.
+fn entry(active: &Active, outcome: &Outcome) -> Entry {
+    let rollout = &active.rollout;
+    let all = |failures: &[Failure]| {
+        let all: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        all.join("; ")
+    };
+    let reason = match outcome {
+        Outcome::Settled { unproven } if unproven.is_empty() => match rollout.kind {
+            Kind::Healing => "the volume was healed".to_owned(),
+            Kind::Change | Kind::First => String::new(),
+        },
+        Outcome::Settled { unproven } => {
+            let names: Vec<_> = unproven.iter().map(ToString::to_string).collect();
+            format!("unproven: {}", names.join(", "))
+        }
+        Outcome::RolledBack { failures } | Outcome::Rejected { failures } => all(failures),
+        Outcome::Aborted { reason } => reason.clone(),
+        Outcome::Superseded => "stuck, and given up for a release that settled before".to_owned(),
+        Outcome::Deposed => String::new(),
+    };
+    let from = rollout.from.as_ref().map(|from| from.switch);
+    let entry = Entry {
+        reason,
+        pause_us: active.pause.and_then(micros),
+        total_us: micros(active.seen.elapsed()),
+        ..Entry::new(&rollout.to.revision, outcome.as_str())
+            .by(rollout, active.current.filter(|current| Some(*current) != from))
+    };
+    match &active.candidate {
+        Some(candidate) => entry.of(candidate),
+        None => entry,
     }
 }
 

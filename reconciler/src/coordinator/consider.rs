@@ -16,6 +16,7 @@ use super::{Active, Coordinator, Head};
 use crate::candidate::worker::{Request as SourceRequest, Seen};
 use crate::candidate::{Judged, Reader};
 use crate::events::Event as Record;
+use crate::history::Entry;
 
 impl Coordinator {
     /// The repository was looked at.
@@ -195,6 +196,16 @@ impl Coordinator {
             .as_ref()
             .is_some_and(|(of, known)| of == revision && *known == verdict);
         if !known {
+            // Judged anew after a restart, most often with the same result.
+            let again = self.history.last().is_some_and(|last| {
+                last.revision == *revision && last.outcome == "Rejected" && last.reason == reason
+            });
+            if !again {
+                self.chronicle(Entry {
+                    reason: reason.clone(),
+                    ..Entry::new(revision, "Rejected")
+                });
+            }
             self.events.append([Record {
                 revision: Some(revision.clone()),
                 message: reason,

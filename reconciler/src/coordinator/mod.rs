@@ -50,6 +50,7 @@ use crate::candidate::worker::{Base, Seen, Worker};
 use crate::candidate::{Judged, Reader, Validated};
 use crate::clock::Clock;
 use crate::events::{Event, EventLog};
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::LedgerStore;
@@ -129,6 +130,7 @@ struct Coordinator {
     term: u64,
     store: LedgerStore,
     events: Arc<EventLog>,
+    history: History,
     metrics: Arc<Metrics>,
     orders: Orders,
     reports: mpsc::UnboundedReceiver<Report>,

@@ -17,6 +17,7 @@ use crate::agent::Order;
 use crate::candidate::Validated;
 use crate::candidate::worker::Base;
 use crate::events::Event as Record;
+use crate::history::Entry;
 use crate::store::LedgerStore;
 
 /// How long the first statements and probes of living instances are waited for before a candidate is tried.
@@ -47,7 +48,7 @@ impl Coordinator {
     }
 
     /// Tells of an end that is in the journal and was not told any more, because the program died between the two.
-    pub(super) fn tell_late(&self, ended: Option<Ended>) {
+    pub(super) fn tell_late(&mut self, ended: Option<Ended>) {
         let Some(Ended {
             rollout,
             revision,
@@ -67,6 +68,14 @@ impl Coordinator {
             Outcome::Superseded | Outcome::Rejected { .. } | Outcome::Deposed => return,
         };
         let kind = outcome.as_str();
+        let noted = self.history.last();
+        if noted.and_then(|entry| entry.rollout.as_ref()) != Some(&rollout) {
+            self.chronicle(Entry {
+                rollout: Some(rollout.clone()),
+                reason: message.clone(),
+                ..Entry::new(&revision, kind)
+            });
+        }
         let told = self.events.since(0);
         let told = told
             .iter()

@@ -30,6 +30,7 @@ use crate::candidate::worker::{self, Base, Worker};
 use crate::cli::Signals;
 use crate::clock::Clock;
 use crate::events::{Event as Record, EventLog};
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::{self, Desk, LedgerStore, StateLock, StoreError};
@@ -214,6 +215,7 @@ async fn begin(
     // Only now: a coordinator that is deposed by this may have written until here.
     let desk = Desk::take(state, term)?;
     let events = EventLog::open(state, &desk)?;
+    let history = History::open(state, &desk)?;
     let store = LedgerStore::open(desk)?;
 
     let readers = Reader::all(&settings);
@@ -307,6 +309,7 @@ async fn begin(
         term,
         store,
         events,
+        history,
         metrics,
         orders,
         reports,

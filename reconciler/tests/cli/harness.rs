@@ -48,6 +48,12 @@ impl Folder {
         std::fs::write(path, contents).unwrap();
     }
 
+    /// Runs a command.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        let mut command = self.command(env!("CARGO_BIN_EXE_lockstep"));
+        command.args(args).output().unwrap()
+    }
+
     /// Runs commands one after the other, and compares all that they print with a golden file.
     #[track_caller]
     pub(crate) fn case(&self, name: &str, commands: &[&[&str]]) {

@@ -8,9 +8,26 @@ mod harness;
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};
 
 /// The subcommands that have a help of their own.
-const COMMANDS: [&str; 16] = [
-    "run", "guard", "down", "status", "events", "plan", "validate", "explain", "sync", "wait", "rollback",
-    "revert", "retry", "suspend", "resume", "demo",
+const COMMANDS: [&str; 19] = [
+    "run",
+    "guard",
+    "down",
+    "status",
+    "events",
+    "history",
+    "completions",
+    "man",
+    "plan",
+    "validate",
+    "explain",
+    "sync",
+    "wait",
+    "rollback",
+    "revert",
+    "retry",
+    "suspend",
+    "resume",
+    "demo",
 ];
 
 #[test]
@@ -32,6 +49,7 @@ fn what_does_not_exist_is_said_so() {
         "misuse",
         &[
             &["histori"],
+            &["history", "--since", "yesterday"],
             &["explain", "LS9999"],
             &["explain"],
             &["wait", "--timeout", "5"],
@@ -250,6 +268,27 @@ fn a_clone_is_planned_without_a_reconciler() {
 fn a_demo_without_its_programs_says_how_to_get_them() {
     let folder = Folder::new();
     folder.case_with("demo-programs", &[("LOCKSTEP_DEMO_BIN", "nowhere")], &[&["demo"]]);
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    let folder = Folder::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = folder.run(&["completions", shell]);
+        let script = String::from_utf8(output.stdout).unwrap();
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell} does not know {command}");
+        }
+    }
+    std::fs::create_dir(folder.path().join("man")).unwrap();
+    assert!(folder.run(&["man", "man"]).status.success());
+    for command in COMMANDS {
+        let page = std::fs::read_to_string(folder.path().join(format!("man/lockstep-{command}.1"))).unwrap();
+        assert!(page.contains("Example"), "{command}");
+    }
+    let nowhere = folder.run(&["man", "nowhere"]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("name a folder that exists"));
 }
 
 #[test]
