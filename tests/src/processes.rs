@@ -69,6 +69,23 @@ impl Process {
     }
 }
 
+impl Process {
+    /// If its main thread is stopped: how often that thread gave the processor up so far. The kernel counts each stop,
+    /// so two looks that give the same number saw one stand, without an instant between them in which it ran.
+    #[must_use]
+    pub fn stand(&self) -> Option<u64> {
+        let path = format!("/proc/{}/status", self.pid);
+        let text = self.is_alive().then(|| fs::read_to_string(path).ok())??;
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+        let number = |name: &str| field(name)?.trim().parse::<u64>().ok();
+        field("State:")?
+            .trim_start()
+            .starts_with(['T', 't'])
+            .then_some(())?;
+        Some(number("voluntary_ctxt_switches:")? + number("nonvoluntary_ctxt_switches:")?)
+    }
+}
+
 /// All processes of the lab in this folder.
 #[must_use]
 pub fn of(root: &Path) -> Vec<Process> {

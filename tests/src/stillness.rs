@@ -1,4 +1,12 @@
 //! How long anybody stands still: a thread that looks at the services' processes all the time.
+//!
+//! # What is measured
+//!
+//! A stand is measured from the first look that sees it to the last, so never too long; and by the kernel's own count
+//! of the times that the process gave the processor up, so two stands are never taken for one, however long nobody
+//! looked. What is left is that whoever has to continue it (the guard, the holder, a reconciler that starts) gets the
+//! processor late on a busy machine. The thread that looks is in the same queue: it asks to be woken every few
+//! milliseconds, and how late it was woken during a stand is known. The latest of these delays is taken off.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,8 +17,8 @@ use crate::Lab;
 use crate::processes::Process;
 use crate::wait::until;
 
-/// Two looks further apart than this say nothing about what was between them.
-const BLIND: Duration = Duration::from_millis(100);
+/// How far two looks lie apart where nobody else wants the processor: the sleep between them and the look itself.
+const APART: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -59,7 +67,7 @@ impl Stillness {
         done
     }
 
-    /// The longest that anybody stood still so far.
+    /// The longest that anybody stood still so far, less the delay of who looked.
     #[must_use]
     pub fn longest(&self) -> Duration {
         Duration::from_micros(self.shared.longest.load(Ordering::SeqCst))
@@ -80,23 +88,47 @@ impl Stillness {
     }
 }
 
+/// One stand of a process.
+#[derive(Debug, Clone, Copy)]
+struct Stand {
+    /// When it was seen first.
+    began: Instant,
+    /// What tells it from another one.
+    count: u64,
+    /// By how much a look came late during it, at the worst.
+    late: Duration,
+    /// Whether it counts.
+    counts: bool,
+}
+
 fn look_on(shared: &Shared, processes: &[Process], allowed: Duration) {
-    let mut since: Vec<Option<Instant>> = vec![None; processes.len()];
+    let mut stands: Vec<Option<Stand>> = vec![None; processes.len()];
     let mut looked = Instant::now();
     until(Duration::MAX, || {
         let now = Instant::now();
-        let blind = now - looked > BLIND || !shared.counts.load(Ordering::SeqCst);
+        let late = (now - looked).saturating_sub(APART);
         looked = now;
-        for (process, since) in processes.iter().zip(&mut since) {
-            if !process.is_stopped() {
-                *since = None;
+        let counts = shared.counts.load(Ordering::SeqCst);
+        for (process, stand) in processes.iter().zip(&mut stands) {
+            let Some(count) = process.stand() else {
+                *stand = None;
+                continue;
+            };
+            let known = stand.filter(|stand| stand.count == count).map(|stand| Stand {
+                late: stand.late.max(late),
+                counts: stand.counts && counts,
+                ..stand
+            });
+            let stands = *stand.insert(known.unwrap_or(Stand {
+                began: now,
+                count,
+                late: Duration::ZERO,
+                counts,
+            }));
+            if !stands.counts {
                 continue;
             }
-            if blind {
-                *since = Some(now);
-            }
-            let began = *since.get_or_insert(now);
-            let still = now - began;
+            let still = (now - stands.began).saturating_sub(stands.late);
             let micros = u64::try_from(still.as_micros()).unwrap_or(u64::MAX);
             shared.longest.fetch_max(micros, Ordering::SeqCst);
             if still > allowed {

@@ -269,3 +269,25 @@ fn a_pause_that_was_ordered_before_the_guard_died_is_not_carried_out_by_its_succ
         "{points:?}"
     );
 }
+
+#[test]
+fn an_invalid_commit_touches_nobody_whoever_is_killed_meanwhile() {
+    let mut crashes = Crashes::start();
+    for victim in Victim::EACH {
+        // Alone, and behind a change that is under way: what comes to its end there is the change, and no more.
+        let invalid = crashes.publish(Change::Invalid);
+        crashes.strike(victim);
+        crashes.assert_end(&invalid, Change::Invalid);
+        for state in ["Unpausing", "Verifying", "Settled"] {
+            crashes.lab().stop_in(state, 0);
+            let began = crashes.lab().now();
+            crashes.publish(Change::Taken);
+            let arrival = crashes.lab().wait_stopped(|| crashes.ended_after(began));
+            assert_ne!(arrival, Arrival::Over, "{state} was not hit");
+            let invalid = crashes.publish(Change::Invalid);
+            crashes.strike(victim);
+            crashes.assert_end(&invalid, Change::Invalid);
+        }
+    }
+    at_the_end(&mut crashes);
+}

@@ -50,6 +50,14 @@ fn the_promises_hold_under_random_deaths() {
         let last = crashes.publish(Change::Taken);
         crashes.assert_end(&last, Change::Taken);
         (commits, bursts) = (commits + 1, bursts + 1);
+        if dice.bool() {
+            // On top of what is live, a bad one has a known end as well.
+            let invalid = crashes.publish(Change::Invalid);
+            let victim = dice.choice(Victim::EACH).expect("there are victims");
+            crashes.strike_any(victim);
+            crashes.assert_end(&invalid, Change::Invalid);
+            (commits, deaths) = (commits + 1, deaths + 1);
+        }
     }
     println!(
         "{commits} commits in {bursts} bursts, {deaths} deaths; nobody stood still for more than {:?}",

@@ -1,12 +1,19 @@
 //! A reconciler that is suspended, taken over and woken again: it changes nothing, says why, and ends.
+//!
+//! It is suspended at points spread over each state of a rollout, or at each with `CRASH_POINTS=all` (`cargo e2e chaos`
+//! sets it).
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use lockstep_tests::crashes::{Change, Crashes};
 use lockstep_tests::points::Arrival;
+use lockstep_tests::wait::eventually;
 
 /// When the suspended one is woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,12 +101,20 @@ fn depose(crashes: &mut Crashes, (state, number): (&str, u64), change: Change, w
     true
 }
 
+/// Which points of a state: each, or some that lie the further apart the later they come.
+fn points() -> Box<dyn Iterator<Item = u64>> {
+    if std::env::var("CRASH_POINTS").is_ok_and(|points| points == "all") {
+        return Box::new(0..);
+    }
+    Box::new(std::iter::successors(Some((0, 1)), |(at, step)| Some((at + step, at + step))).map(|(at, _)| at))
+}
+
 fn depose_in(states: &[&str], change: Change) {
     let mut crashes = Crashes::start();
     for state in states {
         let mut hits = 0;
-        for number in 0..4 {
-            let wake = if number % 2 == 0 { Wake::Late } else { Wake::AtOnce };
+        for number in points() {
+            let wake = if hits % 2 == 0 { Wake::Late } else { Wake::AtOnce };
             if !depose(&mut crashes, (state, number), change, wake) {
                 break;
             }
@@ -129,4 +144,32 @@ fn a_deposed_reconciler_changes_nothing_wherever_it_was_suspended() {
 #[test]
 fn one_that_was_suspended_on_the_way_back_changes_nothing_either() {
     depose_in(&["Restoring", "RolledBack"], Change::Refused);
+}
+
+/// Whether somebody answers at the web port with this status line.
+fn answers(at: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect(at).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")
+        .ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    Some(line)
+}
+
+#[test]
+fn a_suspended_reconciler_that_holds_the_web_port_can_be_taken_over() {
+    let mut crashes = Crashes::start_with("[web]\nlisten = \"{address}:8180\"");
+    let at = SocketAddr::from((crashes.lab().address(), 8180));
+    for (point, wake) in [(("Verifying", 0), Wake::Late), (("Publishing", 0), Wake::AtOnce)] {
+        eventually("the web port answers", || {
+            answers(at).is_some_and(|line| line.contains(" 200 "))
+        });
+        assert!(depose(&mut crashes, point, Change::Taken, wake), "it was not hit");
+    }
+    // The one that held it has ended: the successor has it now, and shows what is.
+    eventually("the successor has the web port", || {
+        answers(at).is_some_and(|line| line.contains(" 200 "))
+    });
 }

@@ -21,7 +21,7 @@ fn thousands_of_broken_files_fill_neither_memory_nor_the_status_nor_the_events()
     let reconciler = lab.reconciler().expect("it runs");
     let good = lab.origin().revision("HEAD");
     let before = peak(&reconciler);
-    for number in 0..8_000 {
+    for number in 0..3_000 {
         lab.origin()
             .write_file(&format!("config/broken/{number:04}.toml"), "value = \n");
     }
@@ -29,7 +29,7 @@ fn thousands_of_broken_files_fill_neither_memory_nor_the_status_nor_the_events()
     let rejected = lab.wait_kind("Rejected", &bad);
     for words in [
         "config/broken/0000.toml:1:",
-        "and 7000 more mistakes in 7000 files: config/broken/1000.toml, ",
+        "and 2000 more mistakes in 2000 files: config/broken/1000.toml, ",
         " of these are left out here",
     ] {
         assert!(
@@ -40,14 +40,15 @@ fn thousands_of_broken_files_fill_neither_memory_nor_the_status_nor_the_events()
     }
     assert!(rejected.message.len() < 40_000, "{}", rejected.message.len());
     let status = lab.lockstep(&["status", "--json"]).done();
-    assert!(status.contains("and 7000 more mistakes"));
+    assert!(status.contains("and 2000 more mistakes"));
     assert!(status.len() < 100_000, "the status has {} bytes", status.len());
     let events = fs::metadata(lab.state().join("events.jsonl"))
         .expect("it is written")
         .len();
     assert!(events < 100_000, "the events have {events} bytes");
     let grown = peak(&reconciler) - before;
-    assert!(grown < 48 * 1024, "judging it took {grown} KiB");
+    eprintln!("judging it took {grown} KiB");
+    assert!(grown < 24 * 1024, "judging it took {grown} KiB");
     lab.origin().git(&["reset", "-q", "--hard", good.as_str()]);
     lab.force_push();
     lab.wait_settled(&lab.set(&[("a", "value = 2")]));

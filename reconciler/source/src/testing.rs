@@ -1,16 +1,27 @@
 //! Real git for tests, this crate's and others': repositories with verbs of the domain, a real `git daemon`,
+//! `git http-backend` behind real TLS, a real `sshd`,
 //! a relay that counts and cuts connections.
 //!
 //! Everything runs the `git` program with a scrubbed environment, in folders of its own, on ports that the
 //! kernel chose, and is taken down on drop, also when a test fails. Failures panic: a test cannot go on.
 
+#[cfg(feature = "https")]
+mod certificates;
 mod daemon;
+#[cfg(feature = "https")]
+mod https;
 mod origin;
 mod relay;
+mod sshd;
 
+#[cfg(feature = "https")]
+pub use certificates::{Authority, Certified};
 pub use daemon::GitDaemon;
+#[cfg(feature = "https")]
+pub use https::{Fault, GitHttps, Seen};
 pub use origin::{Entry, Origin};
 pub use relay::Relay;
+pub use sshd::{Sshd, ssh_key};
 
 use std::path::Path;
 use std::process::Command;

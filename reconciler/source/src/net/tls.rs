@@ -132,10 +132,13 @@ impl Trust {
                 };
                 Refused::CertificateOfAnotherHost { host, names }
             }
-            CertificateError::UnknownIssuer => Refused::CertificateUntrusted {
-                host,
-                trusted: self.trusted.clone(),
-            },
+            // A CA of the same name with another key, as one that was made anew, is another CA.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Refused::CertificateUntrusted {
+                    host,
+                    trusted: self.trusted.clone(),
+                }
+            }
             CertificateError::Other(other) if other.0.is::<SelfSigned>() => {
                 Refused::CertificateSelfSigned { host }
             }
