@@ -109,6 +109,8 @@ impl Entry {
 pub struct History {
     lines: Lines,
     last: Option<Entry>,
+    /// The newest rollout in it.
+    rollout: Option<RolloutId>,
 }
 
 impl History {
@@ -117,9 +119,12 @@ impl History {
     /// # Errors
     /// When it cannot be read or written.
     pub fn open(state: &Path, desk: &Desk) -> Result<Self, StoreError> {
-        let mut last = None;
-        let lines = Lines::open(state, desk, HISTORY, |entry| last = Some(entry))?;
-        Ok(Self { lines, last })
+        let (mut last, mut rollout) = (None, None);
+        let lines = Lines::open(state, desk, HISTORY, |entry: Entry| {
+            rollout = entry.rollout.clone().or(rollout.take());
+            last = Some(entry);
+        })?;
+        Ok(Self { lines, last, rollout })
     }
 
     /// The newest entry.
@@ -128,12 +133,19 @@ impl History {
         self.last.as_ref()
     }
 
+    /// Whether a rollout is the newest one in it.
+    #[must_use]
+    pub fn ends_with(&self, rollout: &RolloutId) -> bool {
+        self.rollout.as_ref() == Some(rollout)
+    }
+
     /// Adds an entry, and returns when it is flushed.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn add(&mut self, entry: Entry) -> Result<(), StoreError> {
         let written = self.lines.append(&entry).and_then(|()| self.lines.flush());
+        self.rollout = entry.rollout.clone().or(self.rollout.take());
         self.last = Some(entry);
         written.map_err(|source| StoreError::Io {
             doing: "append to",

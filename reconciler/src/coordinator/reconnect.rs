@@ -68,8 +68,7 @@ impl Coordinator {
             Outcome::Superseded | Outcome::Rejected { .. } | Outcome::Deposed => return,
         };
         let kind = outcome.as_str();
-        let noted = self.history.last();
-        if noted.and_then(|entry| entry.rollout.as_ref()) != Some(&rollout) {
+        if !self.history.ends_with(&rollout) {
             self.chronicle(Entry {
                 rollout: Some(rollout.clone()),
                 reason: message.clone(),
