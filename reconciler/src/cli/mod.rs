@@ -41,7 +41,7 @@ use clap::{Parser, Subcommand};
 
 use crate::settings::{Settings, SettingsError};
 
-pub use run::Signals;
+pub use run::{Asked, Signals};
 
 /// Transactional GitOps for live configuration: a commit reaches every running service, or none.
 #[derive(Debug, Parser)]

@@ -6,7 +6,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::{Failure, SettingsFile, block_on};
-use crate::coordinator::{self, End, Options};
+use crate::coordinator::{self, End, Lasting, Options};
+use crate::settings::Settings;
 
 /// Run the reconciler: follow the repository and take the services through each commit
 ///
@@ -38,21 +39,41 @@ impl Run {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
         let settings = settings.read_to_run()?;
         start_log(self.log);
-        let end = block_on(async {
-            coordinator::run(
-                settings,
-                Options {
-                    take_over: self.take_over,
-                },
-            )
-            .await
-            .map_err(Failure::refused)
-        })?;
-        match end {
-            End::Signal | End::Down => Ok(()),
+        match block_on(run(settings, self.take_over))? {
+            End::Signal | End::Down | End::Anew(_) => Ok(()),
             End::Deposed => Err(Failure::refused(
                 "a reconciler of a higher term has taken over; this one changed nothing since and ends",
             )),
+        }
+    }
+}
+
+/// Runs the coordinator, once more with each new settings.
+async fn run(mut settings: Settings, take_over: bool) -> Result<End, Failure> {
+    let mut lasting = Lasting::default();
+    let mut options = Options {
+        take_over,
+        refused: None,
+    };
+    let mut before = None;
+    loop {
+        let end = coordinator::run(settings.clone(), options.clone(), &mut lasting).await;
+        // Whatever another one holds since this one took over from it, this one is the rightful one.
+        options = Options {
+            take_over: true,
+            refused: None,
+        };
+        match (end, before.take()) {
+            (Ok(End::Anew(new)), _) => before = Some(std::mem::replace(&mut settings, *new)),
+            (Ok(end), _) => return Ok(end),
+            // What they name cannot be had: those that worked until now still do.
+            (Err(error), Some(old)) => {
+                settings = old;
+                let refused = coordinator::refusal(&error.to_string());
+                tracing::error!("{refused}");
+                options.refused = Some(refused);
+            }
+            (Err(error), None) => return Err(Failure::refused(error)),
         }
     }
 }
@@ -70,7 +91,16 @@ fn start_log(log: Log) {
     }
 }
 
-/// The signals that ask the program to end.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To end.
+    End,
+    /// To read the settings again.
+    ReadSettings,
+}
+
+/// The signals that ask the program for something.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -91,16 +121,17 @@ impl Signals {
     }
 
     /// Waits for one.
-    pub async fn ended(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                // A terminal that is closed ends nobody.
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP: the settings are read at the start only; restart `lockstep run` for new ones");
-                }
-            }
+    pub async fn asked(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            // Also when a terminal is closed, which ends nobody.
+            _ = self.hangup.recv() => Asked::ReadSettings,
         }
+    }
+
+    /// Waits until the program is to end.
+    pub async fn ended(&mut self) {
+        while self.asked().await != Asked::End {}
     }
 }

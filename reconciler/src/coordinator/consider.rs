@@ -86,6 +86,9 @@ impl Coordinator {
         if self.end.is_some() || !self.connected || self.recovering.is_some() || self.lost.is_some() {
             return;
         }
+        if self.take_settings() {
+            return;
+        }
         let now = self.clock.now();
         if self
             .observed_at

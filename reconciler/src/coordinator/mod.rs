@@ -27,6 +27,7 @@ mod members;
 mod points;
 mod reconnect;
 pub mod request;
+mod reread;
 mod start;
 mod take_up;
 pub mod volume;
@@ -48,6 +49,7 @@ use tokio::sync::{mpsc, watch};
 use crate::agent::{Orders, Report};
 use crate::candidate::worker::{Base, Seen, Worker};
 use crate::candidate::{Judged, Reader, Validated};
+use crate::cli::{Asked, Signals};
 use crate::clock::Clock;
 use crate::events::{Event, EventLog};
 use crate::history::History;
@@ -56,7 +58,8 @@ use crate::settings::Settings;
 use crate::store::LedgerStore;
 
 pub use request::{Handle, Request};
-pub use start::{Options, run};
+pub use reread::refusal;
+pub use start::{Lasting, Options, run};
 use volume::{Done, VolumeThread};
 
 /// What is live, with all that is needed to plan from it and to go back to it.
@@ -112,8 +115,10 @@ struct Active {
 }
 
 /// How the loop ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum End {
+    /// To begin anew with these settings: services and guard go on, and nobody notices.
+    Anew(Box<Settings>),
     /// By a signal: services and guard go on.
     Signal,
     /// By `lockstep down`: all is down.
@@ -177,17 +182,19 @@ struct Coordinator {
     aside: tokio::task::JoinSet<()>,
     down: Option<tokio::sync::oneshot::Sender<Result<(), String>>>,
     shown: Option<StatusView>,
+    /// Settings that were read anew: used as soon as no rollout is under way.
+    settings_next: Option<Box<Settings>>,
     end: Option<End>,
 }
 
 impl Coordinator {
     /// The loop.
-    async fn work(&mut self, mut signals: crate::cli::Signals) -> End {
+    async fn work(&mut self, signals: &mut Signals) -> End {
         loop {
             self.consider();
             self.tidy_once();
             self.show();
-            if let Some(end) = self.end {
+            if let Some(end) = self.end.take() {
                 return end;
             }
             let wake = self.next_wake();
@@ -195,8 +202,12 @@ impl Coordinator {
             let quiet = self.active.as_ref().is_some_and(|active| active.quiet);
             tokio::select! {
                 biased;
-                // The program is asked to end: services and guard go on.
-                () = signals.ended() => return End::Signal,
+                asked = signals.asked() => match asked {
+                    // The program is asked to end: services and guard go on.
+                    Asked::End => return End::Signal,
+                    // The settings file has changed.
+                    Asked::ReadSettings => self.read_settings(),
+                },
                 // An instance, or the guard. First, because a rollout waits for it.
                 Some(report) = self.reports.recv() => self.heard(report),
                 // A write on the volume came to its end.

@@ -37,10 +37,19 @@ use crate::store::{self, Desk, LedgerStore, StateLock, StoreError};
 use crate::web::{self, Port, Web, WebError};
 
 /// How to start.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Go on although another reconciler holds the volume: the term fences it.
     pub take_over: bool,
+    /// Why other settings than these are not used, if somebody wanted others.
+    pub refused: Option<String>,
+}
+
+/// What lasts while the reconciler begins anew with other settings, in the same process.
+#[derive(Default)]
+pub struct Lasting {
+    signals: Option<Signals>,
+    doors: web::Kept,
 }
 
 /// Why the reconciler does not start.
@@ -110,7 +119,7 @@ pub(super) const BELIEVED: u64 = 1_000_000;
 ///
 /// # Errors
 /// When it cannot start: each error names the next step.
-pub async fn run(settings: Settings, options: Options) -> Result<End, StartError> {
+pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) -> Result<End, StartError> {
     let settings = Arc::new(settings);
     let clock = Clock::start();
     let state = &settings.state;
@@ -123,7 +132,7 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     if !options.take_over && (lock.is_none() || web::answers(state).await) {
         return Err(StartError::InUse { path: state.clone() });
     }
-    let port = Port::open(&settings, options.take_over).await?;
+    let port = Port::open(&settings, options.take_over, &lasting.doors)?;
     let (term_known, switch_known) = store::numbers(state)?;
     let folders = Folders::open(state)?;
     let program = std::env::current_exe().map_err(StartError::System)?;
@@ -164,10 +173,29 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
     };
     spec.term = agent::claim(&spec).await?;
     let claimed = spec.clone();
-    let run = begin(settings, clock, unfenced, spec, port, switch_used).await;
+    let run = begin(
+        settings,
+        clock,
+        unfenced,
+        spec,
+        switch_used,
+        port,
+        &mut lasting.doors,
+    )
+    .await;
     match run {
-        Ok((coordinator, doors)) => {
-            let end = doors.hold(coordinator).await;
+        Ok((mut coordinator, doors)) => {
+            // Caught from here on: before, an end by a signal is the system's own.
+            let signals = match &mut lasting.signals {
+                Some(signals) => signals,
+                None => lasting
+                    .signals
+                    .insert(Signals::catch().map_err(StartError::System)?),
+            };
+            if let Some(reason) = options.refused {
+                coordinator.alarms.insert("settings", reason);
+            }
+            let end = doors.hold(coordinator, signals).await;
             drop(lock);
             Ok(end)
         }
@@ -183,13 +211,12 @@ pub async fn run(settings: Settings, options: Options) -> Result<End, StartError
 struct Doors {
     web: Web,
     agent: tokio::task::JoinHandle<()>,
-    signals: Signals,
 }
 
 impl Doors {
     /// Runs the loop to its end.
-    async fn hold(self, mut coordinator: Coordinator) -> End {
-        let end = coordinator.work(self.signals).await;
+    async fn hold(self, mut coordinator: Coordinator, signals: &mut Signals) -> End {
+        let end = coordinator.work(signals).await;
         // In this order: no more requests, then the agent's orders end, then the threads are joined.
         self.web.stop().await;
         coordinator.aside.shutdown().await;
@@ -206,8 +233,9 @@ async fn begin(
     clock: Clock,
     unfenced: Unfenced,
     spec: AgentSpec,
-    port: Port,
     switch_used: SwitchNumber,
+    port: Port,
+    kept: &mut web::Kept,
 ) -> Result<(Coordinator, Doors), StartError> {
     let state = &settings.state.clone();
     let term = spec.term;
@@ -289,9 +317,7 @@ async fn begin(
         events: Arc::clone(&events),
         metrics: Arc::clone(&metrics),
     };
-    let web = web::start(&settings, handle, port)?;
-    // Signals are caught from here on: before, an end by a signal is the system's own.
-    let signals = Signals::catch().map_err(StartError::System)?;
+    let web = web::start(&settings, handle, port, kept)?;
     events.append([Record {
         message: format!("term {term}"),
         ..Record::new("Started")
@@ -349,6 +375,7 @@ async fn begin(
         aside: tokio::task::JoinSet::new(),
         down: None,
         shown: None,
+        settings_next: None,
         end: None,
     };
     // Not what the journal only promised: the way back of a rollout that is taken up still needs its number.
@@ -357,7 +384,7 @@ async fn begin(
     // The spare of the process before was thrown away; the first change should not wait for one.
     coordinator.tidy();
     coordinator.tell_late(taken.ended);
-    let doors = Doors { web, agent, signals };
+    let doors = Doors { web, agent };
     Ok((coordinator, doors))
 }
 

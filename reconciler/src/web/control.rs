@@ -3,10 +3,11 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
 use super::WebError;
 
@@ -49,6 +50,7 @@ pub(super) fn bind(state: &Path) -> Result<UnixListener, WebError> {
         Ok(()) | Err(_) => {}
     }
     let listener = UnixListener::bind(through(&folder)).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
     std::fs::set_permissions(through(&folder), std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     Ok(listener)
 }

@@ -9,6 +9,7 @@ mod control;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ pub enum Port {
     /// The settings want none.
     Unwanted,
     /// It is open.
-    Open(TcpListener),
+    Open(SocketAddr, std::net::TcpListener),
     /// The reconciler that is taken over holds it: it is opened once that one is gone.
     Awaited(SocketAddr),
 }
@@ -67,13 +68,17 @@ impl Port {
     ///
     /// # Errors
     /// When it cannot be opened; one that is in use is awaited by a reconciler that takes over.
-    pub async fn open(settings: &Settings, take_over: bool) -> Result<Self, WebError> {
+    pub fn open(settings: &Settings, take_over: bool, kept: &Kept) -> Result<Self, WebError> {
         let Some(web) = &settings.web else {
             return Ok(Self::Unwanted);
         };
         let address = web.listen;
-        match TcpListener::bind(address).await {
-            Ok(listener) => Ok(Self::Open(listener)),
+        let listener = match &kept.port {
+            Some((known, listener)) if *known == address => listener.try_clone(),
+            Some(_) | None => listen(address),
+        };
+        match listener {
+            Ok(listener) => Ok(Self::Open(address, listener)),
             Err(error) if take_over && error.kind() == io::ErrorKind::AddrInUse => Ok(Self::Awaited(address)),
             Err(source) => Err(WebError::Port { address, source }),
         }
@@ -83,7 +88,7 @@ impl Port {
     async fn listener(self, mut stop: watch::Receiver<bool>) -> Option<TcpListener> {
         let address = match self {
             Self::Unwanted => return None,
-            Self::Open(listener) => return Some(listener),
+            Self::Open(_, listener) => return TcpListener::from_std(listener).ok(),
             Self::Awaited(address) => address,
         };
         tracing::warn!(
@@ -123,14 +128,40 @@ impl Web {
     }
 }
 
+/// Doors that stay open while the reconciler begins anew: whoever knocks meanwhile waits for a moment.
+#[derive(Debug, Default)]
+pub struct Kept {
+    control: Option<UnixListener>,
+    port: Option<(SocketAddr, std::net::TcpListener)>,
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 /// Opens both doors.
 ///
 /// # Errors
 /// When the control socket cannot be opened.
-pub fn start(settings: &Settings, handle: Handle, port: Port) -> Result<Web, WebError> {
+pub fn start(settings: &Settings, handle: Handle, port: Port, kept: &mut Kept) -> Result<Web, WebError> {
+    let failed = |source| WebError::Socket {
+        path: settings.state.join(CONTROL),
+        source,
+    };
+    let control = match kept.control.take() {
+        Some(control) => control,
+        None => control::bind(&settings.state)?,
+    };
+    kept.control = Some(control.try_clone().map_err(failed)?);
+    let control = tokio::net::UnixListener::from_std(control).map_err(failed)?;
+    kept.port = match &port {
+        Port::Open(address, listener) => listener.try_clone().ok().map(|listener| (*address, listener)),
+        Port::Unwanted | Port::Awaited(_) => None,
+    };
     let stop = watch::Sender::new(false);
     let mut servers = JoinSet::new();
-    let control = control::bind(&settings.state)?;
     let door = Door {
         handle,
         stop: stop.subscribe(),

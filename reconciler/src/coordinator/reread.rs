@@ -1,0 +1,69 @@
+//! The settings are read again while the program runs.
+//!
+//! A start takes everything up as it is and touches nobody, so new settings are taken by beginning anew with them, in
+//! the same process, once no rollout is under way. What cannot be used changes nothing, and says so.
+
+use super::{Coordinator, End};
+use crate::events::Event as Record;
+use crate::settings::Settings;
+
+/// The alarm that settings which were read again cannot be used.
+const ALARM: &str = "settings";
+
+impl Coordinator {
+    /// Reads the settings file again.
+    pub(super) fn read_settings(&mut self) {
+        let file = self.settings.file.clone();
+        let read = Settings::read_to_run(&file).map_err(|error| error.to_string());
+        let usable = read.and_then(|new| may_replace(&self.settings, &new).map(|()| new));
+        match usable {
+            Ok(new) => {
+                tracing::info!(file = %file.display(), "the settings were read again");
+                self.alarms.remove(ALARM);
+                self.settings_next = Some(Box::new(new));
+                self.take_settings();
+            }
+            Err(reason) => {
+                let message = refusal(&reason);
+                self.events.append([Record {
+                    message: message.clone(),
+                    ..Record::new("Alarm")
+                }]);
+                self.alarms.insert(ALARM, message);
+            }
+        }
+    }
+
+    /// Begins anew with the settings that were read, unless a rollout is under way.
+    pub(super) fn take_settings(&mut self) -> bool {
+        if self.active.is_some() || self.recovering.is_some() {
+            return false;
+        }
+        let Some(new) = self.settings_next.take() else {
+            return false;
+        };
+        self.end = Some(End::Anew(new));
+        true
+    }
+}
+
+/// What is said of settings that are not taken.
+pub fn refusal(reason: &str) -> String {
+    format!("the settings were read again and cannot be used, the old ones stay: {reason}")
+}
+
+/// What a running reconciler cannot change: its guard and its services live with these folders.
+fn may_replace(old: &Settings, new: &Settings) -> Result<(), String> {
+    let moved = [
+        ("[state] path", &old.state, &new.state),
+        ("[volume] path", &old.volume.path, &new.volume.path),
+    ];
+    match moved.into_iter().find(|(_, old, new)| old != new) {
+        Some((key, old, new)) => Err(format!(
+            "{key} cannot change from {} to {} while services run: `lockstep down` first, then `lockstep run`",
+            old.display(),
+            new.display()
+        )),
+        None => Ok(()),
+    }
+}
