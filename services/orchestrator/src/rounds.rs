@@ -61,12 +61,15 @@ pub(crate) async fn run(
     let mut journal = Journal::new(decisions);
     let mut due = Instant::now();
     let mut seen = None;
+    let mut closed = false;
     loop {
         let look = Instant::now() + LOOK_AGAIN;
+        // What is due while trading is closed is not waited for: it may be long ago.
+        let next = if closed { look } else { due.min(look) };
         tokio::select! {
             // It is time, or time to look whether something changed: the configuration's bell rings just before the
             // value is swapped, so a look right then may be too early.
-            () = sleep_until(due.min(look)) => {}
+            () = sleep_until(next) => {}
             // What changed shows at once, not a period later.
             () = changed(&mut changes) => {}
             // The session came, went, or tells other figures.
@@ -74,7 +77,7 @@ pub(crate) async fn run(
         }
         let before = (Arc::clone(&config.current()), session.borrow().clone());
         let schedule = &before.0.view.schedule;
-        let closed = hours(schedule, clock.now()) == Hours::Closed;
+        closed = hours(schedule, clock.now()) == Hours::Closed;
         journal.waits(schedule, closed, &clock);
         let news = !seen.as_ref().is_some_and(|seen| same(seen, &before));
         if !news && (closed || Instant::now() < due) {
