@@ -161,10 +161,23 @@ fn a_way_back_is_pushed_and_a_server_that_takes_no_pushes_says_so() {
     let second = it.origin.revision("HEAD");
     let error = it.mirror.commit_rollback(&second, None, None).unwrap_err();
     assert!(
-        matches!(&error, CommitError::Source(source) if source.code() == "Forbidden"),
+        matches!(&error, CommitError::NotPushed { why, .. } if why.contains("403")),
         "{error:?}"
     );
     assert_eq!(it.origin.list_commits(), before);
+}
+
+#[test]
+fn a_push_that_breaks_off_is_not_said_to_have_failed() {
+    let it = served();
+    it.origin.publish_file("config/config.toml", "a = 2\n");
+    it.mirror.fetch().unwrap();
+    it.server.fault(Fault::SilentAfterListing);
+    let error = it.mirror.commit_rollback(&it.first, None, None).unwrap_err();
+    assert!(
+        matches!(&error, CommitError::Unknown { why, .. } if why.contains("while pushing")),
+        "{error:?}"
+    );
 }
 
 #[test]

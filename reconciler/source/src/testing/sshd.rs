@@ -95,7 +95,8 @@ impl Sshd {
     /// When the key has no public part beside it.
     pub fn authorize_with(&self, options: &str, key: &Path) {
         let public = fs::read_to_string(key.with_extension("pub")).expect("ssh_key makes both");
-        fs::write(self.folder.join("authorized_keys"), format!("{options}{public}")).expect("the folder is ours");
+        fs::write(self.folder.join("authorized_keys"), format!("{options}{public}"))
+            .expect("the folder is ours");
     }
 
     /// What it has logged.
