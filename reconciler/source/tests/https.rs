@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lockstep_protocol::Revision;
-use lockstep_source::testing::{Authority, Certified, Fault, GitHttps, Origin};
+use lockstep_source::testing::{Authority, Certified, Fault, GitHttps, Origin, eventually};
 use lockstep_source::{Access, Bounds, CommitError, Head, Mirror, Next, SourceError, SourceSpec};
 use tempfile::TempDir;
 
@@ -436,6 +436,31 @@ fn a_server_that_hangs_is_given_up_at_each_step() {
         it.server.fault(Fault::None);
         it.assert_mended();
     }
+}
+
+#[test]
+fn a_server_that_hangs_is_left_at_once_when_the_program_ends() {
+    let it = served();
+    it.server.fault(Fault::SilentBeforeAnswer);
+    let hang_up = it.mirror.hang_up();
+    let spec = SourceSpec {
+        bounds: Bounds::with_steps_of(Duration::from_secs(60)),
+        ..it.mirror.spec().clone()
+    };
+    let patient = Mirror::open(it.folder.path().join("patient.git"), spec).unwrap();
+    let hung = patient.hang_up();
+    let began = Instant::now();
+    let thread = std::thread::spawn(move || patient.list_head().unwrap_err());
+    eventually("it was asked", || !it.server.seen().is_empty());
+    hung.now();
+    let error = thread.join().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(30), "{error}");
+    assert_eq!(error.code(), "Unreachable", "{error}");
+    // Another mirror is not concerned, until it is told as well; then it does not even begin.
+    it.server.fault(Fault::None);
+    it.assert_mended();
+    hang_up.now();
+    it.assert_refused("Unreachable", &["the program ends"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 
 use lockstep_source::testing::{Authority, Certified, Fault, GitHttps};
 use lockstep_tests::Lab;
+use lockstep_tests::wait::eventually;
 
 use crate::followed::{
     assert_fails, assert_fails_when_looked, assert_mended, follow, lab, secret, served, start,
@@ -122,6 +123,28 @@ fn what_answers_instead_of_git_is_named_and_the_live_release_stays() {
     it.server.fault(Fault::None);
     it.lab.lockstep(&["sync"]).done();
     assert_mended(&it.lab, 2);
+}
+
+#[test]
+fn a_server_that_hangs_keeps_nobody_from_ending() {
+    let it = over_https();
+    let text = fs::read_to_string(it.lab.settings()).unwrap();
+    fs::write(
+        it.lab.settings(),
+        text.replace("timeout = \"2s\"", "timeout = \"2m\""),
+    )
+    .unwrap();
+    start(&it.lab);
+    it.server.fault(Fault::SilentBeforeAnswer);
+    let before = it.server.seen().len();
+    eventually("it was asked", || it.server.seen().len() > before);
+    let began = std::time::Instant::now();
+    it.lab.stop_reconciler();
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
