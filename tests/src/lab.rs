@@ -462,7 +462,16 @@ impl Lab {
     /// When something does.
     #[track_caller]
     pub fn assert_volume_whole(&self) {
-        report::assert_volume_whole(&self.volume());
+        self.assert_whole(&self.volume());
+    }
+
+    /// The same of a volume that is seen elsewhere.
+    ///
+    /// # Panics
+    /// When something half-done lies there.
+    #[track_caller]
+    pub fn assert_whole(&self, volume: &Path) {
+        report::assert_volume_whole(volume);
     }
 }
 

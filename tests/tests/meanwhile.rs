@@ -51,11 +51,16 @@ fn inside_the_pause_nothing_is_written_and_nobody_is_answered() {
     fs::write(lab.volume().join("mine.txt"), "").expect("the lab is ours");
     fs::remove_file(lab.volume().join("mine.txt")).expect("the lab is ours");
     let next = lab.set(&[("a", "value = 3")]);
-    stays("nothing happens", Duration::from_millis(700), || {
+    // The source is looked at once a second, and does not answer any more: an event, when its time comes.
+    let away = lab.root().join("away.git");
+    fs::rename(lab.origin().bare(), &away).expect("the lab is ours");
+    stays("nothing happens", Duration::from_millis(1500), || {
         written() == before && suspend.try_wait().expect("it is our child").is_none()
     });
 
     guard.signal(Signal::CONT);
+    lab.wait_event_after(began, "the source is away", |event| event.kind == "SourceFailed");
+    fs::rename(away, lab.origin().bare()).expect("the lab is ours");
     lab.wait_settled(&revision);
     let suspended = lab.wait_event_after(began, "it is suspended", |event| event.kind == "Suspended");
     let unpaused = lab.wait_kind("Unpausing", &revision);

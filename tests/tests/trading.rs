@@ -102,3 +102,129 @@ fn a_key_of_the_broker_connection_restarts_the_orchestrator_and_says_so_before()
     assert_eq!(after["scanner"], before["scanner"]);
     lab.assert_nobody_stopped();
 }
+
+/// Another good value for a key, whatever its kind.
+fn another(key: &str, value: &toml::Value) -> toml::Value {
+    match value {
+        toml::Value::Boolean(value) => (!value).into(),
+        toml::Value::Integer(value) => (value + 1).into(),
+        toml::Value::Float(value) => (value * 0.9).into(),
+        toml::Value::Array(values) => values[1..].to_vec().into(),
+        toml::Value::String(_) => match key {
+            "ibkr.host" | "scanner.host" => "localhost",
+            "ibkr.account" => "DU1234567",
+            "data.cache_dir" => "elsewhere",
+            "schedule.trading_start" => "10:30",
+            "schedule.trading_end" => "15:00",
+            "schedule.timezone" => "America/Chicago",
+            "logging.level" => "DEBUG",
+            "logging.file" => "trader.log",
+            "logging.format" => "json",
+            other => panic!("no other value is known for {other}"),
+        }
+        .into(),
+        toml::Value::Datetime(_) | toml::Value::Table(_) => panic!("{key} is none of ours"),
+    }
+}
+
+/// Each document that differs from this one in one key, by that key.
+fn one_key_changed(document: &toml::Table) -> Vec<(String, toml::Table)> {
+    fn walk(path: &[&str], table: &toml::Table, found: &mut Vec<(String, toml::Value)>) {
+        for (name, value) in table {
+            let path = [path, &[name.as_str()]].concat();
+            match value {
+                toml::Value::Table(inner) => walk(&path, inner, found),
+                value => found.push((path.join("."), value.clone())),
+            }
+        }
+    }
+    let mut keys = Vec::new();
+    walk(&[], document, &mut keys);
+    let changed = |(key, value): (String, toml::Value)| {
+        let mut changed = document.clone();
+        let (sections, name) = key.rsplit_once('.').expect("keys are in sections");
+        let section = sections.split('.').fold(&mut changed, |table, section| {
+            table[section].as_table_mut().expect("it was walked through")
+        });
+        section.insert(name.to_owned(), another(&key, &value));
+        (key, changed)
+    };
+    // LIVE needs other keys as well: it cannot be changed alone.
+    let alone = keys.into_iter().filter(|(key, _)| key != "trading.mode");
+    alone.map(changed).collect()
+}
+
+#[test]
+fn a_plan_says_of_every_key_whether_it_is_taken_hot_and_by_whom() {
+    let trading = Trading::start();
+    let lab = &trading.lab;
+    let before = lab.services();
+    lab.lockstep(&["suspend", "--reason", "only plans are wanted"])
+        .done();
+    let text = std::fs::read_to_string(lab.origin().work().join("config/config.toml")).expect("it is there");
+    let document: toml::Table = toml::from_str(&text).expect("the template is good");
+    let commits: Vec<_> = one_key_changed(&document)
+        .into_iter()
+        .map(|(key, changed)| (key, lab.commit(&[("config/config.toml", &changed.to_string())])))
+        .collect();
+    lab.push();
+    lab.wait_kind("Held", &commits.last().expect("there are keys").1);
+    assert!(commits.len() > 50, "{}", commits.len());
+    for (key, revision) in commits {
+        let plan: serde_json::Value =
+            serde_json::from_str(&lab.lockstep(&["plan", revision.as_str(), "--json"]).done()).expect("JSON");
+        let effect = |service: &str| {
+            let services = plan["plan"]["services"].as_array().expect("services");
+            let service = services.iter().find(|each| each["service"] == service);
+            service.expect("it is planned for")["effect"]
+                .as_str()
+                .expect("a word")
+                .to_owned()
+        };
+        let expected = match key.as_str() {
+            "ibkr.host" | "ibkr.port" | "ibkr.client_id" => ("unaffected", "restart"),
+            "scanner.port" => ("restart", "reload"),
+            "scanner.host" => ("reload", "reload"),
+            "data.cache_dir" => ("restart", "unaffected"),
+            key if key.starts_with("logging.") => ("reload", "reload"),
+            key if ["scanner.", "data.", "strategy.", "universe."]
+                .iter()
+                .any(|part| key.starts_with(part)) =>
+            {
+                ("reload", "unaffected")
+            }
+            _ => ("unaffected", "reload"),
+        };
+        assert_eq!(
+            (effect("scanner").as_str(), effect("orchestrator").as_str()),
+            expected,
+            "{key}: {plan:#}"
+        );
+    }
+    lab.assert_same_processes(&before);
+    trading.assert_one_session();
+}
+
+#[test]
+fn a_changed_risk_changes_what_would_be_entered_without_a_restart() {
+    let trading = Trading::start();
+    let lab = &trading.lab;
+    let before = lab.services();
+    let entered = |contracts: &str| {
+        let log = trading.log("orchestrator");
+        let newest = log
+            .lines()
+            .rfind(|line| line.contains("would enter symbol=\"AAPL\""));
+        newest.is_some_and(|line| line.contains(&format!("contracts={contracts} ")))
+    };
+    eventually("AAPL would be entered", || entered("5"));
+    let risk = trading.change("risk_per_trade = 0.02", "risk_per_trade = 0.04");
+    lab.wait_settled(&risk);
+    eventually("with twice the risk", || entered("10"));
+    lab.origin().git(&["revert", "--no-edit", risk.as_str()]);
+    lab.push();
+    lab.wait_settled(&lab.origin().revision("HEAD"));
+    eventually("with the risk of before", || entered("5"));
+    lab.assert_same_processes(&before);
+    trading.assert_one_session();
+}

@@ -4,6 +4,7 @@
 //! counts, and ends with `N passed, N failed`; it tests nothing itself.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Parser, Subcommand};
@@ -12,7 +13,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo e2e",
-    after_help = "Examples:\n  cargo e2e chaos\n  cargo e2e chaos --seconds 600 --seed 42\n  cargo e2e bench --quick"
+    after_help = "Examples:\n  cargo e2e chaos\n  cargo e2e chaos --seconds 600 --seed 42\n  cargo e2e servers --install\n  cargo e2e bench --quick"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -33,6 +34,14 @@ enum Suite {
         #[arg(long)]
         install: bool,
     },
+    /// Repositories behind servers: an sshd, and git's HTTP backend behind TLS
+    Servers {
+        /// Install what is missing by apt-get: openssh-server
+        #[arg(long)]
+        install: bool,
+        /// Only the tests whose name contains this
+        test: Option<String>,
+    },
     /// Measure, in a release build, and print the figures
     Bench {
         /// Few repetitions: to see whether it works, not what it costs
@@ -50,6 +59,7 @@ fn main() -> ExitCode {
             seed,
             install: _,
         } => chaos(seconds, seed),
+        Suite::Servers { install, test } => servers(install, test),
         Suite::Bench { quick, part } => bench(quick, part),
     }
 }
@@ -73,6 +83,65 @@ fn chaos(seconds: u64, seed: Option<u64>) -> ExitCode {
         command.env("CHAOS_SEED", seed.to_string());
     }
     counted(command)
+}
+
+fn servers(install: bool, test: Option<String>) -> ExitCode {
+    let needed = [
+        Needed {
+            package: "openssh-server",
+            places: &["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"],
+        },
+        Needed {
+            package: "openssh-client",
+            places: &["/usr/bin/ssh-keygen", "/usr/local/bin/ssh-keygen"],
+        },
+    ];
+    if let Err(why) = have(&needed, install) {
+        eprintln!("{why}");
+        println!("0 passed, 1 failed");
+        return ExitCode::FAILURE;
+    }
+    let mut command = cargo(&["test", "--no-fail-fast"]);
+    command.args(["--features", "servers", "--test", "servers", "--"]);
+    command.args(test);
+    counted(command)
+}
+
+/// A program that a suite runs, and the package of Debian that has it.
+struct Needed {
+    package: &'static str,
+    places: &'static [&'static str],
+}
+
+/// Sees to it that everything is there: installs what is missing if that is wanted, else names it.
+fn have(needed: &[Needed], install: bool) -> Result<(), String> {
+    let missing = || -> Vec<_> {
+        let is_missing = |one: &&Needed| !one.places.iter().any(|place| Path::new(place).exists());
+        needed.iter().filter(is_missing).map(|one| one.package).collect()
+    };
+    let packages = missing();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    if install {
+        let apt = |words: &[&str]| {
+            let mut command = Command::new("apt-get");
+            command.args(words).env("DEBIAN_FRONTEND", "noninteractive");
+            command.status().is_ok_and(|status| status.success())
+        };
+        let mut words = vec!["install", "-yq", "--no-install-recommends"];
+        words.extend(&packages);
+        if apt(&["update", "-q"]) && apt(&words) && missing().is_empty() {
+            return Ok(());
+        }
+        return Err(format!(
+            "{names} could not be installed; on Debian, as root: apt-get install {names}"
+        ));
+    }
+    Err(format!(
+        "missing: {names}; on Debian: apt-get install {names}, or add --install"
+    ))
 }
 
 fn bench(quick: bool, part: Option<String>) -> ExitCode {

@@ -42,6 +42,17 @@ pub enum CommitError {
     /// The commit could not be made in the mirror.
     #[error("the commit could not be made: {0}")]
     NotMade(String),
+    /// The push broke off in the middle.
+    #[error(
+        "whether the commit arrived at {url} is not known: {why}. Look at the branch before you try again; if it \
+         is there, it goes live like any other"
+    )]
+    Unknown {
+        /// The URL without credentials.
+        url: String,
+        /// What happened.
+        why: String,
+    },
     /// The source refused the push.
     #[error(
         "the push to {url} was refused: {why}. Nothing was changed there; if the branch moved meanwhile, try \
@@ -171,8 +182,13 @@ impl Mirror {
             }
             Transport::Remote(_) => remote::push(self, ours)?,
         };
-        if let Pushed::Rejected(why) = pushed {
-            return Err(refused(why));
+        match pushed {
+            Pushed::Done => {}
+            Pushed::Rejected(why) => return Err(refused(why)),
+            Pushed::Unknown(why) => {
+                let url = self.url.clone();
+                return Err(CommitError::Unknown { url, why });
+            }
         }
         self.fetch()?;
         Ok(self.commit(&libgit::revision(commit))?)

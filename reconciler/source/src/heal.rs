@@ -69,6 +69,7 @@ impl Mirror {
         remove(&dir)?;
         Ok(Self {
             last_good: self.last_good.clone(),
+            hang_up: self.hang_up.clone(),
             ..Self::open(dir, self.spec.clone())?
         })
     }

@@ -54,6 +54,7 @@ pub use error::{CODES, Next, SourceError, code_in};
 pub use fetch::Head;
 pub use history::CommitFacts;
 pub use mirror::Mirror;
+pub use net::hang_up::HangUp;
 pub use net::refused::{HostKey, Refused};
 pub use refusal::{Reason, Refusal, TreeRefused};
 pub use schedule::Schedule;

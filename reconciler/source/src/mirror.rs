@@ -10,6 +10,7 @@ use git2::{Commit, ErrorClass, ErrorCode, Oid, Reference, Repository, Repository
 use lockstep_protocol::{Digest, Revision};
 
 use crate::access::Stamp;
+use crate::net::hang_up::HangUp;
 use crate::net::secret::LastGood;
 use crate::spec::{Transport, published_folder, shown_url};
 use crate::{Blobs, SourceError, SourceSpec, heal, libgit, mend};
@@ -31,6 +32,7 @@ pub struct Mirror {
     pub(crate) repo: Repository,
     /// The credentials that the server took last.
     pub(crate) last_good: LastGood,
+    pub(crate) hang_up: HangUp,
 }
 
 impl Mirror {
@@ -60,6 +62,7 @@ impl Mirror {
             transport,
             repo,
             last_good: LastGood::default(),
+            hang_up: HangUp::default(),
         };
         mirror.forget_other_sources()?;
         Ok(mirror)
@@ -126,6 +129,12 @@ impl Mirror {
     /// When the mirror cannot be read.
     pub fn fetched(&self) -> Result<Option<Revision>, SourceError> {
         Ok(self.head()?.map(libgit::revision))
+    }
+
+    /// Ends from another thread what this one says to its server.
+    #[must_use]
+    pub fn hang_up(&self) -> HangUp {
+        self.hang_up.clone()
     }
 
     /// What the files with which the server is asked are now: it differs once one was replaced, came or went.

@@ -42,20 +42,39 @@ pub(crate) fn fetch(mirror: &Mirror) -> Result<Oid, SourceError> {
     Ok(head)
 }
 
-/// How a push ended that reached the other side.
+/// How a push ended.
 pub(crate) enum Pushed {
     Done,
     /// The other side said no, with these words.
     Rejected(String),
+    /// It broke off when the other side may have had all of it.
+    Unknown(String),
 }
 
 /// Pushes a ref of the mirror to the branch, without force.
 pub(crate) fn push(mirror: &Mirror, ours: &str) -> Result<Pushed, SourceError> {
+    match pushed(mirror, ours) {
+        Err(SourceError::Server(refused)) => match *refused {
+            Refused::Forbidden { why, .. } => Ok(Pushed::Rejected(why)),
+            other => Err(other.into()),
+        },
+        outcome => outcome,
+    }
+}
+
+fn pushed(mirror: &Mirror, ours: &str) -> Result<Pushed, SourceError> {
     let line = dial(mirror, Service::Push, mirror.spec.bounds.fetch)?;
     let mut remote = remote(mirror)?;
-    let doing = || carrier::locked(&line).begin("pushing", 0);
-    push_to(&mut remote, &format!("{ours}:{}", mirror.branch_ref()), doing)
-        .map_err(|e| failure(mirror, &line, &e))
+    let begins = || carrier::locked(&line).begin("pushing", 0);
+    push_to(&mut remote, &format!("{ours}:{}", mirror.branch_ref()), begins).or_else(|e| {
+        let began = carrier::locked(&line).doing() == "pushing";
+        match failure(mirror, &line, &e) {
+            error @ (SourceError::TimedOut { .. } | SourceError::Unreachable { .. }) if began => {
+                Ok(Pushed::Unknown(error.to_string()))
+            }
+            other => Err(other),
+        }
+    })
 }
 
 /// The push itself, over whatever the remote is connected by.
@@ -184,6 +203,7 @@ fn failure(mirror: &Mirror, line: &Shared, error: &git2::Error) -> SourceError {
         "permission",
         "denied",
         "not allowed",
+        "not enabled",
         "forbidden",
         "does not let",
         "read-only",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lockstep_protocol::Revision;
-use lockstep_source::testing::{Authority, Certified, Fault, GitHttps, Origin};
+use lockstep_source::testing::{Authority, Certified, Fault, GitHttps, Origin, eventually};
 use lockstep_source::{Access, Bounds, CommitError, Head, Mirror, Next, SourceError, SourceSpec};
 use tempfile::TempDir;
 
@@ -161,10 +161,23 @@ fn a_way_back_is_pushed_and_a_server_that_takes_no_pushes_says_so() {
     let second = it.origin.revision("HEAD");
     let error = it.mirror.commit_rollback(&second, None, None).unwrap_err();
     assert!(
-        matches!(&error, CommitError::Source(source) if source.code() == "Forbidden"),
+        matches!(&error, CommitError::NotPushed { why, .. } if why.contains("403")),
         "{error:?}"
     );
     assert_eq!(it.origin.list_commits(), before);
+}
+
+#[test]
+fn a_push_that_breaks_off_is_not_said_to_have_failed() {
+    let it = served();
+    it.origin.publish_file("config/config.toml", "a = 2\n");
+    it.mirror.fetch().unwrap();
+    it.server.fault(Fault::SilentAfterListing);
+    let error = it.mirror.commit_rollback(&it.first, None, None).unwrap_err();
+    assert!(
+        matches!(&error, CommitError::Unknown { why, .. } if why.contains("while pushing")),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -423,6 +436,31 @@ fn a_server_that_hangs_is_given_up_at_each_step() {
         it.server.fault(Fault::None);
         it.assert_mended();
     }
+}
+
+#[test]
+fn a_server_that_hangs_is_left_at_once_when_the_program_ends() {
+    let it = served();
+    it.server.fault(Fault::SilentBeforeAnswer);
+    let hang_up = it.mirror.hang_up();
+    let spec = SourceSpec {
+        bounds: Bounds::with_steps_of(Duration::from_secs(60)),
+        ..it.mirror.spec().clone()
+    };
+    let patient = Mirror::open(it.folder.path().join("patient.git"), spec).unwrap();
+    let hung = patient.hang_up();
+    let began = Instant::now();
+    let thread = std::thread::spawn(move || patient.list_head().unwrap_err());
+    eventually("it was asked", || !it.server.seen().is_empty());
+    hung.now();
+    let error = thread.join().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(30), "{error}");
+    assert_eq!(error.code(), "Unreachable", "{error}");
+    // Another mirror is not concerned, until it is told as well; then it does not even begin.
+    it.server.fault(Fault::None);
+    it.assert_mended();
+    hang_up.now();
+    it.assert_refused("Unreachable", &["the program ends"]);
 }
 
 #[test]

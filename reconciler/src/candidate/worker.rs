@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use lockstep_core::admission::Ancestry;
 use lockstep_protocol::Revision;
-use lockstep_source::{Blobs, Head, Mirror, Next, Schedule, SourceError, SourceSpec, Stamp, Watcher};
+use lockstep_source::{Blobs, HangUp, Head, Mirror, Next, Schedule, SourceError, SourceSpec, Stamp, Watcher};
 use tokio::sync::{mpsc as channel, oneshot, watch};
 
 use super::{Judged, Reader, Validated, ancestry, judge};
@@ -85,6 +85,7 @@ pub enum WorkerError {
 /// The handle of the thread. Dropping it ends the thread.
 pub struct Worker {
     requests: mpsc::Sender<Request>,
+    hang_up: HangUp,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -105,6 +106,7 @@ impl Worker {
         let wake = requests.clone();
         let mirror = Mirror::open(mirror, spec.clone())?;
         let blobs = mirror.blobs()?;
+        let hang_up = mirror.hang_up();
         // The thread is gone only while the program ends.
         let watcher = Watcher::start(&spec, move || drop(wake.send(Request::Work(Box::new(|_| ())))))?;
         let seed = u64::from(std::process::id());
@@ -126,6 +128,7 @@ impl Worker {
         Ok((
             Self {
                 requests,
+                hang_up,
                 thread: Some(handle),
             },
             blobs,
@@ -142,6 +145,8 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.ask(Request::Stop);
+        // A server that says nothing is not waited for.
+        self.hang_up.now();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -3,17 +3,25 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `config` | what is accepted of the document, and what is said when it is not |
-//! | `session` | the one broker session |
-//! | `rounds` | asks the scanner and writes decisions down |
-//! | `sizing`, `hours` | the decisions: pure |
+//! | `session`, `accounts` | the one broker session, and what it tells of its accounts |
+//! | `rounds`, `scanner` | when the scanner is asked, and how |
+//! | `schedule`, `pace`, `contracts`, `sizing` | hours, request rate, spreads and limits: pure |
+//! | `decisions` | what was decided, in a file |
+//! | `clock` | the only place that asks for the time of day |
 //!
 //! Two tasks, `session::hold` and `rounds::run`, share three values: the configuration (replaced by the client's
 //! thread on SIGUSR1), the session that is up (set by the first, read by the second and by the client's checks), and a
 //! counter of changes, which wakes both and carries nothing. It places no order, and a reload never touches a session.
 
+mod accounts;
+mod clock;
 mod config;
-mod hours;
+mod contracts;
+mod decisions;
+mod pace;
 mod rounds;
+mod scanner;
+mod schedule;
 mod session;
 mod sizing;
 
@@ -24,12 +32,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use lockstep_client::{Builder, Client, EnvError, Refusal, Signal, Snapshot, StartError, Trigger};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use trader_config::log::{Log, LogError};
 
+use crate::clock::Clock;
 use crate::config::{Config, judge_account};
 use crate::session::Up;
 
@@ -37,12 +46,19 @@ use crate::session::Up;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// How often the scanner is asked.
+    /// How often the scanner is asked, within trading hours.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = period)]
     scan_every: Duration,
     /// How often the broker is asked for the time, to know that the session lives.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = period)]
     heartbeat_every: Duration,
+    /// Write decisions to this file as well, one JSON object a line. It is set aside when it is full, as `[logging]`
+    /// says of the log.
+    #[arg(long, value_name = "FILE")]
+    decisions: Option<PathBuf>,
+    /// Begin at this moment instead of now, as in 2026-07-01T15:00:00Z: schedule and decisions go by it.
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<Timestamp>,
     /// Judge this file as the orchestrator would, say what is wrong with it, and end.
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
@@ -167,7 +183,12 @@ async fn serve(args: &Args, config: &Client<Config>, shared: &Shared) -> Result<
     let mut terminate = signal(SignalKind::terminate()).map_err(OrchestratorError::Signal)?;
     let (changes, sessions) = (&shared.changes, &shared.session);
     let session = session::hold(config, sessions, changes.subscribe(), args.heartbeat_every);
-    let rounds = rounds::run(config, sessions.subscribe(), changes.subscribe(), args.scan_every);
+    let settings = rounds::Settings {
+        every: args.scan_every,
+        clock: Clock::new(args.as_of),
+        decisions: args.decisions.clone(),
+    };
+    let rounds = rounds::run(config, sessions.subscribe(), changes.subscribe(), settings);
     tokio::select! {
         // Both go on for ever.
         never = session => match never {},

@@ -6,17 +6,15 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ibapi::accounts::types::AccountGroup;
-use ibapi::accounts::{AccountSummaryResult, AccountSummaryTags};
-use ibapi::prelude::StreamExt;
-use ibapi::subscriptions::SubscriptionItem;
 use lockstep_client::Client;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use trader_config::Ibkr;
 
+use crate::accounts::{Told, Watched};
 use crate::config::Config;
-use crate::sizing::Money;
+use crate::pace::Pace;
+use crate::sizing::{Holding, Money};
 
 /// The first delay before connecting again; it doubles with each failure.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
@@ -24,7 +22,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// How often the configuration is looked at besides.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where a session goes to: what makes it another session when it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,28 +46,36 @@ impl Endpoint {
     }
 }
 
+/// An account that a session manages.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Account {
+    pub(crate) name: String,
+    /// None as long as the broker does not tell it in USD.
+    pub(crate) money: Option<Money>,
+    pub(crate) holdings: Vec<Holding>,
+}
+
 /// A session that is up.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Up {
     pub(crate) endpoint: Endpoint,
-    /// The accounts it manages, with what is known of their money.
-    accounts: Vec<(String, Option<Money>)>,
+    accounts: Vec<Account>,
 }
 
 impl Up {
-    /// What is known of the money of this account; an empty name means the only one.
-    pub(crate) fn account(&self, wanted: &str) -> Result<Option<Money>, NoAccount> {
+    /// What is known of this account; an empty name means the only one.
+    pub(crate) fn account(&self, wanted: &str) -> Result<&Account, NoAccount> {
         let managed = || {
             self.accounts
                 .iter()
-                .map(|(name, _)| name.as_str())
+                .map(|account| account.name.as_str())
                 .collect::<Vec<_>>()
                 .join(", ")
         };
         match self.accounts.as_slice() {
-            [(_, money)] if wanted.is_empty() => Ok(*money),
-            accounts => match accounts.iter().find(|(name, _)| name == wanted) {
-                Some((_, money)) => Ok(*money),
+            [account] if wanted.is_empty() => Ok(account),
+            accounts => match accounts.iter().find(|account| account.name == wanted) {
+                Some(account) => Ok(account),
                 None if wanted.is_empty() => Err(NoAccount::Several { managed: managed() }),
                 None => Err(NoAccount::NotManaged {
                     wanted: wanted.to_owned(),
@@ -153,8 +159,8 @@ async fn another(config: &Client<Config>, tried: &Ibkr, changes: &mut watch::Rec
     }
 }
 
-/// Waits for a change of the configuration.
-pub(crate) async fn changed(changes: &mut watch::Receiver<u64>) {
+/// Waits for a change.
+pub(crate) async fn changed<T>(changes: &mut watch::Receiver<T>) {
     if changes.changed().await.is_err() {
         // Nobody can change it any more: that is a change which never comes.
         std::future::pending::<()>().await;
@@ -175,7 +181,7 @@ async fn connect(ibkr: &Ibkr) -> Result<Session, Lost> {
         // Reconnecting is decided here, where each session is told apart and the configuration is known.
         .max_reconnect_attempts(0)
         .connect_with_notice_stream();
-    match timeout(limit(ibkr), connecting).await {
+    match timeout(Duration::from_secs(ibkr.timeout.into()), connecting).await {
         Ok(Ok((client, notices))) => Ok(Session {
             client,
             notices,
@@ -185,10 +191,6 @@ async fn connect(ibkr: &Ibkr) -> Result<Session, Lost> {
         Ok(Err(source)) => Err(Lost::NotConnected { address, source }),
         Err(_) => Err(Lost::Silent(ibkr.timeout)),
     }
-}
-
-fn limit(ibkr: &Ibkr) -> Duration {
-    Duration::from_secs(ibkr.timeout.into())
 }
 
 /// Keeps a session for as long as it lives; why it ended.
@@ -204,28 +206,42 @@ async fn run(
         notices,
         endpoint,
     } = session;
-    let mut pace = Pace { next: Instant::now() };
-    pace.wait(config).await;
-    let ibkr = config.current().view.ibkr.clone();
-    let accounts = match timeout(limit(&ibkr), money(client)).await {
-        Ok(Ok(accounts)) => accounts,
-        Ok(Err(error)) => return Lost::Accounts(error),
-        Err(_) => return Lost::Silent(ibkr.timeout),
+    let mut pace = Pace::default();
+    let limit_of = || config.current().view.ibkr.timeout;
+    let first = async {
+        // Two requests; what they ask for is told again whenever it changes.
+        paced(&mut pace, config).await;
+        let money = Watched::money(client).await?;
+        paced(&mut pace, config).await;
+        let mut watched = Watched::positions(money, client).await?;
+        let mut told = Told::default();
+        while !told.is_complete() {
+            told.take(watched.next().await?);
+        }
+        Ok((watched, told))
     };
-    let state = Up {
+    let timed = limit_of();
+    let (mut watched, mut told) = match timeout(Duration::from_secs(timed.into()), first).await {
+        Ok(Ok(first)) => first,
+        Ok(Err(Some(error))) => return Lost::Accounts(error),
+        Ok(Err(None)) => return Lost::Closed,
+        Err(_) => return Lost::Silent(timed),
+    };
+    let managed = client.handshake_managed_accounts();
+    let state = |told: &Told| Up {
         endpoint: endpoint.clone(),
-        accounts,
+        accounts: managed.iter().map(|name| told.account(name)).collect(),
     };
-    let managed = client.handshake_managed_accounts().join(",");
+    let begun = state(&told);
     tracing::info!(
-        accounts = managed,
+        accounts = managed.join(","),
         server_version = client.server_version(),
         "session {number} up"
     );
-    if let Err(reason) = state.account(&config.current().view.ibkr.account) {
+    if let Err(reason) = begun.account(&config.current().view.ibkr.account) {
         tracing::error!("ibkr.account: {reason}; nothing is sized");
     }
-    up.send_replace(Some(Arc::new(state)));
+    up.send_replace(Some(Arc::new(begun)));
     let mut beat = Instant::now() + heartbeat;
     loop {
         tokio::select! {
@@ -234,14 +250,28 @@ async fn run(
                 Some(notice) => tracing::info!("the broker says: {notice}"),
                 None => return Lost::Closed,
             },
+            // Figures of an account changed.
+            news = watched.next() => match news {
+                Ok(news) => {
+                    told.take(news);
+                    let now = state(&told);
+                    up.send_if_modified(|up| {
+                        let news = up.as_deref() != Some(&now);
+                        *up = Some(Arc::new(now));
+                        news
+                    });
+                }
+                Err(Some(error)) => return Lost::Accounts(error),
+                Err(None) => return Lost::Closed,
+            },
             // A session that does not answer is none, though its connection may look well.
             () = sleep_until(beat) => {
-                pace.wait(config).await;
-                let ibkr = config.current().view.ibkr.clone();
-                match timeout(limit(&ibkr), client.server_time()).await {
+                paced(&mut pace, config).await;
+                let timed = limit_of();
+                match timeout(Duration::from_secs(timed.into()), client.server_time()).await {
                     Ok(Ok(time)) => tracing::debug!(time = time.unix_timestamp(), "heartbeat"),
                     Ok(Err(error)) => return Lost::Heartbeat(error),
-                    Err(_) => return Lost::Silent(ibkr.timeout),
+                    Err(_) => return Lost::Silent(timed),
                 }
                 beat = Instant::now() + heartbeat;
             }
@@ -249,48 +279,9 @@ async fn run(
     }
 }
 
-/// At most `ibkr.max_rate` requests in a second, by the rate that is configured at each of them.
-struct Pace {
-    next: Instant,
-}
-
-impl Pace {
-    async fn wait(&mut self, config: &Client<Config>) {
-        sleep_until(self.next).await;
-        let rate = config.current().view.ibkr.max_rate.max(1);
-        self.next = Instant::now() + Duration::from_secs(1) / rate;
-    }
-}
-
-/// The accounts of the session, each with its equity and buying power as far as the broker tells them in USD.
-async fn money(client: &ibapi::Client) -> Result<Vec<(String, Option<Money>)>, ibapi::Error> {
-    let tags = [
-        AccountSummaryTags::NET_LIQUIDATION,
-        AccountSummaryTags::BUYING_POWER,
-    ];
-    let mut rows = client
-        .account_summary(&AccountGroup("All".to_owned()), &tags)
-        .await?;
-    let mut told = Vec::new();
-    while let Some(item) = rows.next().await {
-        match item? {
-            SubscriptionItem::Data(AccountSummaryResult::Summary(row)) => told.push(row),
-            SubscriptionItem::Data(AccountSummaryResult::End) => break,
-            SubscriptionItem::Notice(notice) => tracing::info!("the broker says: {notice}"),
-        }
-    }
-    let value = |account: &str, tag: &str| {
-        let row = told.iter().find(|row| row.account == account && row.tag == tag);
-        row.and_then(|row| row.value.parse::<f64>().ok())
-            .filter(|value| value.is_finite())
-    };
-    let managed = client.handshake_managed_accounts().iter().map(|account| {
-        let equity = value(account, AccountSummaryTags::NET_LIQUIDATION);
-        let buying_power = value(account, AccountSummaryTags::BUYING_POWER);
-        let money = equity
-            .zip(buying_power)
-            .map(|(equity, buying_power)| Money { equity, buying_power });
-        (account.clone(), money)
-    });
-    Ok(managed.collect())
+/// Waits until a request may be sent, by the rate that is configured now.
+async fn paced(pace: &mut Pace, config: &Client<Config>) {
+    let rate = config.current().view.ibkr.max_rate;
+    sleep_until(pace.due(rate, std::time::Instant::now()).into()).await;
+    pace.sent(std::time::Instant::now());
 }

@@ -1,25 +1,30 @@
 //! How many contracts of what: from what the scanner found to decisions, by the limits of the configuration.
 //!
-//! A function of its arguments. Prices of options are estimated from the share's own figures: good enough to see the
-//! limits at work, not to trade by. No order comes of it.
+//! Functions of their arguments. No order comes of it: an entry is a plan, which stands for the rest of its day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use scanner_api::{Match, Strategy};
-use trader_config::{Options, OrchestratorView, Trading};
+use jiff::civil::Date;
+use scanner_api::{Contract, Match, Strategy};
+use serde::Serialize;
+use trader_config::{Mode, OrchestratorView, Trading};
 
-use crate::hours::Hours;
+use crate::contracts::{Direction, NoSpread, SHARES, Spread, choose};
+use crate::schedule::Hours;
 
-/// A contract is for so many shares.
-const SHARES: f64 = 100.0;
-/// The spread between bid and ask that is assumed, as a share of the price.
-const BID_ASK: f64 = 0.1;
-
-/// What the account has, in USD.
+/// What an account has, in USD.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Money {
     pub(crate) equity: f64,
     pub(crate) buying_power: f64,
+}
+
+/// A position that the account holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Holding {
+    pub(crate) symbol: String,
+    /// What it cost, in USD.
+    pub(crate) value: f64,
 }
 
 /// What is decided about one symbol.
@@ -33,27 +38,46 @@ pub(crate) struct Decision {
 /// Enter or not.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Verdict {
-    /// So many spreads, at this cost in USD for all of them.
-    Enter { contracts: u32, cost: f64 },
+    /// So many spreads.
+    Enter(Entry),
     /// Not entered.
     Skip(Skip),
+}
+
+/// What would be bought.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Entry {
+    pub(crate) contracts: u32,
+    pub(crate) spread: Spread,
+    /// For all contracts, in USD.
+    pub(crate) cost: f64,
+    /// What is lost when the stop is hit, for all contracts, in USD.
+    pub(crate) risk: f64,
+    /// The price of the share at which the position is given up.
+    pub(crate) stop: f64,
 }
 
 /// Why a symbol is not entered. Amounts are in USD.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum Skip {
-    #[error("{0} entries are the limit")]
-    Enough(u32),
+    #[error("the account holds it already")]
+    Held,
+    #[error("{0} positions are the limit")]
+    Positions(u32),
+    #[error("{0} entries a day are the limit")]
+    Trades(u32),
     #[error("the buying power of {left:.0} USD is below {least:.0} USD")]
     BuyingPower { left: f64, least: f64 },
-    #[error("a spread costs {cost:.0} USD, more than {most:.0} USD")]
-    TooDear { cost: f64, most: f64 },
-    #[error("reward to risk is {ratio:.2}, below {least}")]
-    PoorReward { ratio: f64, least: f64 },
-    #[error("one contract risks {0:.0} USD, more than a trade may")]
-    TooRisky(f64),
-    #[error("the sector {sector} would hold {exposure:.0} USD")]
-    SectorFull { sector: String, exposure: f64 },
+    #[error(transparent)]
+    Contracts(#[from] NoSpread),
+    #[error("one contract risks {risk:.0} USD, more than the {most:.0} USD of a trade")]
+    TooRisky { risk: f64, most: f64 },
+    #[error("the sector {sector} would hold {exposure:.0} USD, more than {most:.0} USD")]
+    SectorFull {
+        sector: String,
+        exposure: f64,
+        most: f64,
+    },
 }
 
 /// Why nothing at all is entered at this moment. What would be is sized all the same, so that limits show their effect.
@@ -61,6 +85,10 @@ pub(crate) enum Skip {
 pub(crate) enum Hold {
     #[error("the session is read only")]
     ReadOnly,
+    #[error("trading.mode is PAPER and the account is a real one")]
+    NotPaper,
+    #[error("trading.mode is LIVE and the account is one of paper")]
+    NotLive,
     #[error("outside trading hours")]
     Closed,
     #[error("too late in the day")]
@@ -68,43 +96,205 @@ pub(crate) enum Hold {
 }
 
 /// Whether entries wait, whatever the candidates.
-pub(crate) fn hold(view: &OrchestratorView, hours: Hours) -> Option<Hold> {
-    match hours {
+pub(crate) fn hold(view: &OrchestratorView, account: &str, hours: Hours) -> Option<Hold> {
+    // The broker's paper accounts are called DU…, for advisors DF…; real ones U… and F….
+    let paper = account.starts_with('D');
+    match (view.trading.mode, hours) {
         _ if view.ibkr.read_only => Some(Hold::ReadOnly),
-        Hours::Closed => Some(Hold::Closed),
-        Hours::Late if !view.trading.allow_late_day_entry => Some(Hold::TooLate),
-        Hours::Late | Hours::Open => None,
+        (Mode::Paper, _) if !paper => Some(Hold::NotPaper),
+        (Mode::Live, _) if paper => Some(Hold::NotLive),
+        (_, Hours::Closed) => Some(Hold::Closed),
+        (_, Hours::Late) if !view.trading.allow_late_day_entry => Some(Hold::TooLate),
+        (Mode::Paper | Mode::Live, Hours::Late | Hours::Open) => None,
     }
 }
 
-/// Decides about each symbol once, in the order in which they were found.
-pub(crate) fn decide(view: &OrchestratorView, money: Money, found: &[Match]) -> Vec<Decision> {
-    let mut book = Book {
-        view,
-        money,
-        entries: 0,
-        sectors: BTreeMap::new(),
-    };
-    let mut decisions: Vec<Decision> = Vec::new();
-    for candidate in found {
-        if decisions
-            .iter()
-            .any(|decision| decision.symbol == candidate.symbol)
-        {
-            continue;
+/// What decisions are made from: as long as it is the same, entries stand; when it changes, the day is planned anew.
+///
+/// With orders, what was bought would stand whatever changes. Here nothing was bought, and a change is to show.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Frame {
+    pub(crate) day: Date,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) view: OrchestratorView,
+    pub(crate) scanner_switch: Option<u64>,
+    pub(crate) account: String,
+}
+
+/// What was decided so far in a frame.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) frame: Frame,
+    /// By symbol.
+    verdicts: BTreeMap<String, Verdict>,
+}
+
+/// The facts of one round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub(crate) money: Money,
+    pub(crate) holdings: &'a [Holding],
+    pub(crate) found: &'a [Match],
+    /// The sector of each symbol that the scanner knows.
+    pub(crate) sectors: &'a HashMap<String, String>,
+    /// The contracts on each symbol that was found.
+    pub(crate) chains: &'a HashMap<String, Vec<Contract>>,
+}
+
+impl Plan {
+    pub(crate) fn new(frame: Frame) -> Self {
+        Self {
+            frame,
+            verdicts: BTreeMap::new(),
         }
-        let verdict = match book.enter(candidate) {
-            Ok((contracts, cost)) => Verdict::Enter { contracts, cost },
-            Err(reason) => Verdict::Skip(reason),
-        };
-        let strategy = name(candidate.strategy());
-        decisions.push(Decision {
-            symbol: candidate.symbol.clone(),
-            strategy,
-            verdict,
-        });
     }
-    decisions
+
+    /// Whether the symbol is entered: that stands.
+    pub(crate) fn has_entered(&self, symbol: &str) -> bool {
+        matches!(self.verdicts.get(symbol), Some(Verdict::Enter(_)))
+    }
+
+    /// The symbols whose contracts are needed: those that are found and may still be entered, each once.
+    pub(crate) fn wanted(&self, facts: &Facts<'_>) -> Vec<String> {
+        let mut wanted: Vec<String> = Vec::new();
+        for Match { symbol, .. } in facts.found {
+            let may = !self.has_entered(symbol) && self.allowed(symbol, facts).is_ok();
+            if may && !wanted.contains(symbol) {
+                wanted.push(symbol.clone());
+            }
+        }
+        wanted
+    }
+
+    /// How many symbols are entered.
+    pub(crate) fn entries(&self) -> usize {
+        self.entered().count()
+    }
+
+    fn entered(&self) -> impl Iterator<Item = (&String, &Entry)> {
+        self.verdicts
+            .iter()
+            .filter_map(|(symbol, verdict)| match verdict {
+                Verdict::Enter(entry) => Some((symbol, entry)),
+                Verdict::Skip(_) => None,
+            })
+    }
+
+    /// Decides about each symbol once, in the order in which they were found; what is new.
+    pub(crate) fn decide(&mut self, facts: &Facts<'_>) -> Vec<Decision> {
+        let mut new = Vec::new();
+        let mut looked_at: Vec<&str> = Vec::new();
+        for candidate in facts.found {
+            let symbol = candidate.symbol.as_str();
+            if looked_at.contains(&symbol) || self.has_entered(symbol) {
+                continue;
+            }
+            looked_at.push(symbol);
+            let verdict = match self.enter(candidate, facts) {
+                Ok(entry) => Verdict::Enter(entry),
+                Err(reason) => Verdict::Skip(reason),
+            };
+            if self.verdicts.get(symbol) == Some(&verdict) {
+                continue;
+            }
+            self.verdicts.insert(symbol.to_owned(), verdict.clone());
+            new.push(Decision {
+                symbol: symbol.to_owned(),
+                strategy: name(candidate.strategy()),
+                verdict,
+            });
+        }
+        new
+    }
+
+    fn enter(&self, candidate: &Match, facts: &Facts<'_>) -> Result<Entry, Skip> {
+        self.allowed(&candidate.symbol, facts)?;
+        let OrchestratorView { trading, options, .. } = &self.frame.view;
+        let Trading {
+            max_contracts_per_trade,
+            risk_per_trade,
+            max_sector_exposure,
+            price_improvement_factor,
+            stop_loss_atr_mult,
+            ..
+        } = *trading;
+        let direction = direction(candidate.strategy());
+        let chain = facts.chains.get(&candidate.symbol).map_or(&[][..], Vec::as_slice);
+        let spread = choose(options, price_improvement_factor, direction, chain)?;
+        let distance = stop_loss_atr_mult * candidate.atr;
+        // Nothing loses more than it cost.
+        let risk = (SHARES * spread.delta * distance).min(spread.cost);
+        let most = facts.money.equity * risk_per_trade;
+        // A float to integer cast saturates, and the limit is far below that.
+        let contracts = ((most / risk).floor().max(0.0) as u32).min(max_contracts_per_trade);
+        if contracts == 0 {
+            return Err(Skip::TooRisky { risk, most });
+        }
+        let cost = f64::from(contracts) * spread.cost;
+        let exposure = self.exposure(&candidate.sector, facts) + cost;
+        let most = facts.money.equity * max_sector_exposure;
+        if exposure > most {
+            return Err(Skip::SectorFull {
+                sector: candidate.sector.clone(),
+                exposure,
+                most,
+            });
+        }
+        Ok(Entry {
+            contracts,
+            cost,
+            risk: f64::from(contracts) * risk,
+            stop: match direction {
+                Direction::Up => candidate.price - distance,
+                Direction::Down => candidate.price + distance,
+            },
+            spread,
+        })
+    }
+
+    /// What forbids an entry, whatever it costs.
+    fn allowed(&self, symbol: &str, facts: &Facts<'_>) -> Result<(), Skip> {
+        let Trading {
+            max_positions,
+            max_daily_trades,
+            min_buying_power,
+            ..
+        } = self.frame.view.trading;
+        if facts.holdings.iter().any(|holding| holding.symbol == symbol) {
+            return Err(Skip::Held);
+        }
+        let room = |most: u32, taken: usize| usize::try_from(most).is_ok_and(|most| taken < most);
+        let entries = self.entries();
+        if !room(max_positions, facts.holdings.len() + entries) {
+            return Err(Skip::Positions(max_positions));
+        }
+        if !room(max_daily_trades, entries) {
+            return Err(Skip::Trades(max_daily_trades));
+        }
+        let left = facts.money.buying_power - self.entered().map(|(_, entry)| entry.cost).sum::<f64>();
+        if left < min_buying_power {
+            return Err(Skip::BuyingPower {
+                left,
+                least: min_buying_power,
+            });
+        }
+        Ok(())
+    }
+
+    /// What a sector holds, in USD: positions and entries. What the scanner does not know is in no sector.
+    fn exposure(&self, sector: &str, facts: &Facts<'_>) -> f64 {
+        let within = |symbol: &str| facts.sectors.get(symbol).is_some_and(|known| known == sector);
+        let held = facts.holdings.iter().filter(|holding| within(&holding.symbol));
+        let entered = self.entered().filter(|(symbol, _)| within(symbol));
+        held.map(|holding| holding.value).sum::<f64>() + entered.map(|(_, entry)| entry.cost).sum::<f64>()
+    }
+}
+
+fn direction(strategy: Strategy) -> Direction {
+    match strategy {
+        Strategy::HighBase | Strategy::BullPullback => Direction::Up,
+        Strategy::Unspecified | Strategy::LowBase | Strategy::BearRally => Direction::Down,
+    }
 }
 
 fn name(strategy: Strategy) -> &'static str {
@@ -117,255 +307,5 @@ fn name(strategy: Strategy) -> &'static str {
     }
 }
 
-/// What was entered so far in this round.
-struct Book<'a> {
-    view: &'a OrchestratorView,
-    money: Money,
-    entries: u32,
-    /// USD by sector.
-    sectors: BTreeMap<String, f64>,
-}
-
-impl Book<'_> {
-    fn enter(&mut self, candidate: &Match) -> Result<(u32, f64), Skip> {
-        self.allowed()?;
-        let Trading {
-            max_contracts_per_trade,
-            risk_per_trade,
-            max_sector_exposure,
-            ..
-        } = self.view.trading;
-        let spread = Spread::estimate(candidate, self.view);
-        spread.acceptable(&self.view.options)?;
-        let affordable = (self.money.equity * risk_per_trade / spread.risk).floor();
-        // A float to integer cast saturates, and the limit is far below that.
-        let contracts = (affordable.max(0.0) as u32).min(max_contracts_per_trade);
-        if contracts == 0 {
-            return Err(Skip::TooRisky(spread.risk));
-        }
-        let cost = f64::from(contracts) * spread.cost;
-        let held = self.sectors.entry(candidate.sector.clone()).or_default();
-        if *held + cost > self.money.equity * max_sector_exposure {
-            let (sector, exposure) = (candidate.sector.clone(), *held + cost);
-            return Err(Skip::SectorFull { sector, exposure });
-        }
-        *held += cost;
-        self.money.buying_power -= cost;
-        self.entries += 1;
-        Ok((contracts, cost))
-    }
-
-    /// What forbids any entry, whatever the candidate.
-    fn allowed(&self) -> Result<(), Skip> {
-        let Trading {
-            max_positions,
-            max_daily_trades,
-            min_buying_power,
-            ..
-        } = self.view.trading;
-        let most = max_positions.min(max_daily_trades);
-        if self.entries >= most {
-            return Err(Skip::Enough(most));
-        }
-        let left = self.money.buying_power;
-        if left < min_buying_power {
-            return Err(Skip::BuyingPower {
-                left,
-                least: min_buying_power,
-            });
-        }
-        Ok(())
-    }
-}
-
-/// A vertical spread on the candidate, in USD for one contract.
-struct Spread {
-    /// What it costs.
-    cost: f64,
-    /// What it brings at best.
-    reward: f64,
-    /// What is lost when the stop is hit.
-    risk: f64,
-}
-
-impl Spread {
-    fn estimate(candidate: &Match, view: &OrchestratorView) -> Self {
-        let Options {
-            min_dte,
-            max_dte,
-            min_delta,
-            max_delta,
-            ..
-        } = view.options;
-        let days = f64::from(min_dte + max_dte) / 2.0;
-        let delta = (min_delta + max_delta) / 2.0;
-        // A third of the move that is to be expected until expiry.
-        let width = candidate.atr * days.sqrt() / 3.0;
-        let priced = 1.0 + BID_ASK * (view.trading.price_improvement_factor - 0.5);
-        let cost = SHARES * width * delta * priced;
-        let stopped = SHARES * delta * candidate.atr * view.trading.stop_loss_atr_mult;
-        Self {
-            cost,
-            reward: SHARES * width - cost,
-            risk: stopped.min(cost),
-        }
-    }
-
-    fn acceptable(&self, options: &Options) -> Result<(), Skip> {
-        let Options {
-            max_spread_cost,
-            min_reward_risk,
-            ..
-        } = options;
-        if self.cost > *max_spread_cost {
-            return Err(Skip::TooDear {
-                cost: self.cost,
-                most: *max_spread_cost,
-            });
-        }
-        let ratio = self.reward / self.cost;
-        if ratio < *min_reward_risk {
-            return Err(Skip::PoorReward {
-                ratio,
-                least: *min_reward_risk,
-            });
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MONEY: Money = Money {
-        equity: 100_000.0,
-        buying_power: 400_000.0,
-    };
-
-    fn found(symbol: &str, sector: &str, atr: f64) -> Match {
-        let strategy = Strategy::HighBase.into();
-        let (symbol, sector) = (symbol.to_owned(), sector.to_owned());
-        Match {
-            symbol,
-            strategy,
-            sector,
-            price: 100.0,
-            rsi: 65.0,
-            atr,
-            atr_ratio: atr,
-        }
-    }
-
-    fn with(change: impl FnOnce(&mut OrchestratorView)) -> OrchestratorView {
-        let mut view = OrchestratorView::default();
-        change(&mut view);
-        view
-    }
-
-    fn verdicts(view: &OrchestratorView, money: Money, all: &[Match]) -> Vec<String> {
-        let verdict = |decision: Decision| match decision.verdict {
-            Verdict::Enter { contracts, cost } => format!("{contracts} for {cost:.0}"),
-            Verdict::Skip(reason) => reason.to_string(),
-        };
-        decide(view, money, all).into_iter().map(verdict).collect()
-    }
-
-    fn one(view: &OrchestratorView) -> String {
-        verdicts(view, MONEY, &[found("AAPL", "Technology", 5.0)]).remove(0)
-    }
-
-    #[test]
-    fn more_risk_means_more_contracts_up_to_the_limit() {
-        assert_eq!(one(&with(|_| {})), "5 for 2021");
-        assert_eq!(
-            one(&with(|view| view.trading.risk_per_trade = 0.03)),
-            "7 for 2829"
-        );
-        assert_eq!(
-            one(&with(|view| view.trading.risk_per_trade = 0.05)),
-            "10 for 4042"
-        );
-        let little = one(&with(|view| view.trading.risk_per_trade = 0.001));
-        assert_eq!(little, "one contract risks 400 USD, more than a trade may");
-    }
-
-    #[test]
-    fn a_nearer_stop_risks_less_and_allows_more() {
-        assert_eq!(
-            one(&with(|view| view.trading.stop_loss_atr_mult = 1.0)),
-            "10 for 4042"
-        );
-    }
-
-    #[test]
-    fn a_spread_must_be_cheap_enough_and_worth_it() {
-        let dear = one(&with(|view| view.options.max_spread_cost = 400.0));
-        assert_eq!(dear, "a spread costs 404 USD, more than 400 USD");
-        let poor = one(&with(|view| view.options.max_delta = 0.6));
-        assert_eq!(poor, "reward to risk is 1.24, below 1.5");
-        let at_the_bid = one(&with(|view| view.trading.price_improvement_factor = 0.0));
-        assert_eq!(at_the_bid, "5 for 1939");
-    }
-
-    #[test]
-    fn entries_wait_for_trading_hours_and_for_leave_to_trade() {
-        let default = with(|_| {});
-        assert_eq!(hold(&default, Hours::Open), None);
-        assert_eq!(hold(&default, Hours::Late), None);
-        assert_eq!(hold(&default, Hours::Closed), Some(Hold::Closed));
-        let early = with(|view| view.trading.allow_late_day_entry = false);
-        assert_eq!(hold(&early, Hours::Late), Some(Hold::TooLate));
-        let reader = with(|view| view.ibkr.read_only = true);
-        assert_eq!(hold(&reader, Hours::Open), Some(Hold::ReadOnly));
-    }
-
-    #[test]
-    fn too_little_buying_power_forbids_any_entry() {
-        let poor = Money {
-            buying_power: 4999.0,
-            ..MONEY
-        };
-        let all = [found("AAPL", "Technology", 5.0)];
-        assert_eq!(
-            verdicts(&with(|_| {}), poor, &all),
-            ["the buying power of 4999 USD is below 5000 USD"]
-        );
-    }
-
-    #[test]
-    fn entries_are_limited_and_each_symbol_is_decided_once() {
-        let all = [
-            found("A", "Technology", 5.0),
-            found("A", "Technology", 5.0),
-            found("B", "Energy", 5.0),
-            found("C", "Health", 5.0),
-            found("D", "Media", 5.0),
-        ];
-        let expected = [
-            "5 for 2021",
-            "5 for 2021",
-            "5 for 2021",
-            "3 entries are the limit",
-        ];
-        assert_eq!(verdicts(&with(|_| {}), MONEY, &all), expected);
-        let fewer = with(|view| view.trading.max_positions = 1);
-        assert_eq!(verdicts(&fewer, MONEY, &all)[1], "1 entries are the limit");
-    }
-
-    #[test]
-    fn a_sector_holds_only_so_much() {
-        let all = [
-            found("A", "Technology", 5.0),
-            found("B", "Technology", 5.0),
-            found("C", "Energy", 5.0),
-        ];
-        let view = with(|view| view.trading.max_sector_exposure = 0.03);
-        let expected = [
-            "5 for 2021",
-            "the sector Technology would hold 4042 USD",
-            "5 for 2021",
-        ];
-        assert_eq!(verdicts(&view, MONEY, &all), expected);
-    }
-}
+mod tests;

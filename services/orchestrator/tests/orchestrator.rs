@@ -4,87 +4,15 @@
 #[path = "../../scanner/tests/support/mod.rs"]
 mod support;
 
-use std::path::{Path, PathBuf};
+mod stack;
+
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use lockstep_protocol::{StatusState, SwitchNumber};
-use serde_json::{Value, json};
-use support::{Process, Service, Volume, until};
-
-const ORCHESTRATOR: &str = env!("CARGO_BIN_EXE_orchestrator");
-
-/// A program of the neighbours, built if it is not there as it is now.
-fn program(name: &str) -> PathBuf {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "broker", "--package", "scanner"]);
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        assert!(
-            cargo
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .status()
-                .unwrap()
-                .success()
-        );
-    });
-    Path::new(ORCHESTRATOR).with_file_name(name)
-}
-
-/// A broker's stand-in.
-struct Broker {
-    process: Process,
-    port: u16,
-    stats: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl Broker {
-    fn start(listen: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let stats = folder.path().join("stats.json");
-        let mut command = Command::new(program("broker"));
-        command.args(["--listen", listen, "--stats"]).arg(&stats);
-        let process = Process::start(command);
-        let address = process.line_with("listening on ");
-        let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
-        Self {
-            process,
-            port,
-            stats,
-            _folder: folder,
-        }
-    }
-
-    fn stats(&self) -> Value {
-        serde_json::from_str(&std::fs::read_to_string(&self.stats).unwrap()).unwrap()
-    }
-
-    fn requests(&self) -> u64 {
-        self.stats()["requests"].as_u64().unwrap()
-    }
-
-    /// Waits for this many heartbeats from now on.
-    fn hears(&self, heartbeats: u64) {
-        let from = self.requests();
-        until("heartbeats", || {
-            (self.requests() >= from + heartbeats).then_some(())
-        });
-    }
-
-    fn assert_one_session_never_dropped(&self) {
-        let stats = self.stats();
-        assert_eq!(
-            (&stats["connections_total"], &stats["disconnects"]),
-            (&json!(1), &json!(0)),
-            "{stats}"
-        );
-    }
-}
+use serde_json::json;
+use stack::{Broker, ORCHESTRATOR, Scanner, WEDNESDAY};
+use support::{Service, Volume, until};
 
 /// A configuration with which something is entered at any time of any day.
 fn config(broker: u16, scanner: u16, more: &str) -> String {
@@ -103,7 +31,14 @@ fn orchestrator(volume: &Volume) -> Service {
     volume.start(
         "orchestrator",
         ORCHESTRATOR,
-        &["--scan-every", "100ms", "--heartbeat-every", "50ms"],
+        &[
+            "--scan-every",
+            "100ms",
+            "--heartbeat-every",
+            "50ms",
+            "--as-of",
+            WEDNESDAY,
+        ],
     )
 }
 
@@ -117,19 +52,11 @@ fn switch(volume: &mut Volume, service: &Service, config: &str) -> SwitchNumber 
 /// Nothing listens there.
 const NOBODY: u16 = 9;
 
-/// A scanner's port is chosen by the scanner, which reads the volume itself: so it gets one of its own first.
-fn scanner() -> (Volume, Service, u16) {
-    let volume = Volume::with("");
-    let scanner = volume.start("scanner", program("scanner"), &["--listen", "127.0.0.1:0"]);
-    let address = scanner.process.line_with("listening on ");
-    let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
-    (volume, scanner, port)
-}
-
 #[test]
 fn a_change_is_taken_and_acknowledged_while_the_broker_session_stays_up() {
-    let broker = Broker::start("127.0.0.1:0");
-    let (_scanner_volume, _scanner, port) = scanner();
+    let broker = Broker::start("127.0.0.1:0", &[]);
+    let scanner = Scanner::start("127.0.0.1");
+    let port = scanner.port;
     let with_risk = |risk: f64| config(broker.port, port, &format!("[trading]\nrisk_per_trade = {risk}"));
     let mut volume = Volume::with(&with_risk(0.01));
     let mut orchestrator = orchestrator(&volume);
@@ -184,7 +111,7 @@ fn a_change_is_taken_and_acknowledged_while_the_broker_session_stays_up() {
 
 #[test]
 fn an_account_that_the_session_does_not_manage_is_refused() {
-    let broker = Broker::start("127.0.0.1:0");
+    let broker = Broker::start("127.0.0.1:0", &[]);
     let account = |name: &str| {
         config(broker.port, NOBODY, "").replace("ibkr = { ", &format!("ibkr = {{ account = \"{name}\", "))
     };
@@ -233,7 +160,7 @@ fn an_invalid_value_is_refused_with_its_place_and_the_old_one_stays() {
 
 #[test]
 fn a_pause_does_not_cost_the_session() {
-    let broker = Broker::start("127.0.0.1:0");
+    let broker = Broker::start("127.0.0.1:0", &[]);
     let mut volume = Volume::with(&config(broker.port, NOBODY, ""));
     let orchestrator = orchestrator(&volume);
     orchestrator.process.line_with("session 1 up");
@@ -250,7 +177,7 @@ fn a_pause_does_not_cost_the_session() {
 #[test]
 fn a_lost_broker_is_found_again_and_a_scanner_may_come_late() {
     let port = support::port();
-    let first = Broker::start(&format!("127.0.0.1:{port}"));
+    let first = Broker::start(&format!("127.0.0.1:{port}"), &[]);
     let mut volume = Volume::with(&config(port, NOBODY, ""));
     let orchestrator = orchestrator(&volume);
     orchestrator.process.line_with("session 1 up");
@@ -260,13 +187,14 @@ fn a_lost_broker_is_found_again_and_a_scanner_may_come_late() {
 
     drop(first);
     orchestrator.process.line_with("session 1 down");
-    let second = Broker::start(&format!("127.0.0.1:{port}"));
+    let second = Broker::start(&format!("127.0.0.1:{port}"), &[]);
     orchestrator.process.line_with("session 2 up");
     second.hears(1);
     second.assert_one_session_never_dropped();
 
     // The scanner moves: no restart is needed for it, only for the scanner itself.
-    let (_scanner_volume, _scanner, port) = scanner();
+    let scanner = Scanner::start("127.0.0.1");
+    let port = scanner.port;
     orchestrator.applied(switch(&mut volume, &orchestrator, &config(second.port, port, "")));
     orchestrator.process.line_with("the scanner answers again");
     orchestrator.process.line_with("round switch=2 scanner_switch=1 ");
@@ -276,14 +204,14 @@ fn a_lost_broker_is_found_again_and_a_scanner_may_come_late() {
 #[test]
 fn without_auto_reconnect_a_lost_session_waits_for_the_configuration() {
     let port = support::port();
-    let broker = Broker::start(&format!("127.0.0.1:{port}"));
+    let broker = Broker::start(&format!("127.0.0.1:{port}"), &[]);
     let off = config(port, NOBODY, "").replace("ibkr = { ", "ibkr = { auto_reconnect = false, ");
     let mut volume = Volume::with(&off);
     let orchestrator = orchestrator(&volume);
     orchestrator.process.line_with("session 1 up");
     drop(broker);
     orchestrator.process.line_with("no session until [ibkr] changes");
-    let broker = Broker::start(&format!("127.0.0.1:{port}"));
+    let broker = Broker::start(&format!("127.0.0.1:{port}"), &[]);
     orchestrator.applied(switch(&mut volume, &orchestrator, &config(port, NOBODY, "")));
     orchestrator.process.line_with("session 2 up");
     broker.assert_one_session_never_dropped();
@@ -291,7 +219,7 @@ fn without_auto_reconnect_a_lost_session_waits_for_the_configuration() {
 
 #[test]
 fn a_client_id_that_is_in_use_is_named() {
-    let broker = Broker::start("127.0.0.1:0");
+    let broker = Broker::start("127.0.0.1:0", &[]);
     let volume = Volume::with(&config(broker.port, NOBODY, ""));
     let holder = orchestrator(&volume);
     holder.process.line_with("session 1 up");
@@ -306,7 +234,7 @@ fn a_client_id_that_is_in_use_is_named() {
 
 #[test]
 fn a_term_signal_ends_it_cleanly_and_closes_the_session() {
-    let broker = Broker::start("127.0.0.1:0");
+    let broker = Broker::start("127.0.0.1:0", &[]);
     let volume = Volume::with(&config(broker.port, NOBODY, ""));
     let mut orchestrator = orchestrator(&volume);
     orchestrator.process.line_with("session 1 up");

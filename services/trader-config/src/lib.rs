@@ -21,12 +21,14 @@
 //! | [`View`] | what each service reads, and the rules about it |
 //! | [`parse`] | text to a validated view, every problem with line and column |
 //! | [`log`] | what the section `[logging]` means, for both services alike |
+//! | [`rotating`] | the file of the log, and of decisions |
 //!
-//! This crate reads no files and knows no service: a view is parsed from text.
+//! This crate reads no configuration files and knows no service: a view is parsed from text.
 
 mod bounds;
 pub mod log;
 mod parse;
+pub mod rotating;
 mod rules;
 mod schema;
 pub mod sections;

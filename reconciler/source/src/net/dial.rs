@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::Service;
 use super::address::{Address, percent_decoded};
+use super::hang_up::HangUp;
 use super::secret::LastGood;
 use crate::spec::Transport;
 use crate::{Access, Bounds, Mirror, SourceError};
@@ -23,6 +24,7 @@ pub(crate) struct Dial {
     pub(crate) access: Access,
     pub(crate) last_good: LastGood,
     pub(crate) bounds: Bounds,
+    hang_up: HangUp,
     began: Instant,
     /// How long all of it may take.
     whole: Duration,
@@ -41,6 +43,7 @@ impl Dial {
             access: mirror.spec.access.clone(),
             last_good: mirror.last_good.clone(),
             bounds: mirror.spec.bounds,
+            hang_up: mirror.hang_up.clone(),
             began: Instant::now(),
             whole,
         }
@@ -54,9 +57,11 @@ impl Dial {
         work: impl Future<Output = Result<T, SourceError>>,
     ) -> Result<T, SourceError> {
         let left = self.whole.saturating_sub(self.began.elapsed());
-        match timeout(limit.min(left), work).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(self.timed_out(doing)),
+        tokio::select! {
+            // Looked at first: a wish to end that is there already lets no step begin.
+            biased;
+            () = self.hang_up.wanted() => Err(self.unreachable(&io::Error::other("the program ends"))),
+            outcome = timeout(limit.min(left), work) => outcome.unwrap_or_else(|_| Err(self.timed_out(doing))),
         }
     }
 

@@ -21,6 +21,7 @@
 pub(crate) mod address;
 pub(crate) mod carrier;
 mod dial;
+pub(crate) mod hang_up;
 #[cfg(feature = "https")]
 mod https;
 #[cfg(feature = "ssh")]

@@ -10,13 +10,13 @@ use super::Symbol;
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Market data")]
 pub struct Data {
-    /// The folder of cached market data, relative to the service's working directory.
+    /// The folder of market data (CSV files), relative to the scanner's working directory. What it lacks is generated.
     #[schemars(title = "Cache folder", length(min = 1), extend("x-lockstep-effect" = "restart"))]
     pub cache_dir: String,
-    /// How long the list of symbols that pass the universe's filter stays valid.
+    /// How long the universe stays valid: its daily bars, and which symbols pass the filter.
     #[schemars(title = "Universe expiry", range(min = 1, max = 604_800), extend("x-unit" = "s"))]
     pub universe_cache_expiry: u32,
-    /// How long minute bars stay valid.
+    /// How long minute bars stay valid, whose last close is the price of a share.
     #[schemars(title = "Minute bars expiry", range(min = 1, max = 604_800), extend("x-unit" = "s"))]
     pub minute_data_cache_expiry: u32,
     /// How long option chains stay valid.

@@ -11,10 +11,10 @@ use super::TimeOfDay;
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Trading")]
 pub struct Trading {
-    /// PAPER trades an account without money, LIVE a real one. LIVE needs an account, a live port and `read_only = false`.
+    /// PAPER trades an account without money, LIVE a real one; nothing is entered in one of the other kind. LIVE needs an account, a live port and `read_only = false`.
     #[schemars(title = "Mode")]
     pub mode: Mode,
-    /// The most positions open at one time.
+    /// The most positions open at one time: those of the account, and what was entered today.
     #[schemars(title = "Maximum positions", range(min = 1, max = 100))]
     pub max_positions: u32,
     /// The most positions opened in one day.
@@ -26,7 +26,7 @@ pub struct Trading {
         extend("exclusiveMinimum" = 0, "maximum" = 0.05, "x-unit" = "share of equity")
     )]
     pub risk_per_trade: f64,
-    /// Where in the spread an order is priced: 0 at the bid, 0.5 at the midpoint, 1 at the ask.
+    /// Where between bid and ask an option spread is priced: 0 at the bid, 0.5 at the midpoint, 1 at the ask.
     #[schemars(
         title = "Price improvement",
         range(min = 0.0, max = 1.0),
@@ -46,7 +46,7 @@ pub struct Trading {
     /// The most contracts in one trade.
     #[schemars(title = "Maximum contracts", range(min = 1, max = 1000), extend("x-unit" = "contracts"))]
     pub max_contracts_per_trade: u32,
-    /// The most that one sector may hold, as a share of the account's equity.
+    /// The most that one sector may hold, positions and entries together, as a share of the account's equity.
     #[schemars(
         title = "Maximum sector exposure",
         range(max = 1.0),
