@@ -101,8 +101,7 @@ fn what_cannot_be_used_changes_nothing_and_is_an_alarm_until_it_is_mended() {
         ),
         // Only a start finds that out.
         (
-            good.replace("path = \"config\"\n", "path = \"config\"\n")
-                + "\n[web]\nlisten = \"192.0.2.1:80\"\n",
+            good.clone() + "\n[web]\nlisten = \"192.0.2.1:80\"\n",
             "the web port 192.0.2.1:80 cannot be opened",
         ),
     ] {
