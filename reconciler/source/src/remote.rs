@@ -14,6 +14,9 @@ use crate::net::line::Line;
 use crate::net::refused::Refused;
 use crate::{Mirror, SourceError, libgit};
 
+/// The most that is shown of what the other end says.
+const LONGEST_SAYING: usize = 300;
+
 /// Lists the refs: one connection, one answer.
 pub(crate) fn list(mirror: &Mirror) -> Result<Listing, SourceError> {
     let line = dial(mirror, Service::Fetch, mirror.spec.bounds.listing)?;
@@ -179,40 +182,14 @@ fn read_listing(connection: &RemoteConnection<'_, '_, '_>, mirror: &Mirror) -> R
     Ok(Listing { head, branches })
 }
 
-/// Types a failure: by what happened on the line, else by what the other end's program said, else by what libgit2
-/// makes of it. git's protocol has no error codes, only sentences for people.
+/// Types a failure: by what happened on the line, then by where libgit2 found it, and last by what the other end
+/// said: git's protocol has no codes for errors, only sentences for people.
 fn failure(mirror: &Mirror, line: &Shared, error: &git2::Error) -> SourceError {
     let mut line = carrier::locked(line);
     if let Some(failure) = line.failure() {
         return failure;
     }
-    let said = line.said();
-    let text = said.clone().unwrap_or_else(|| error.message().to_owned());
-    let says = |parts: &[&str]| parts.iter().any(|part| text.to_ascii_lowercase().contains(part));
-    let (url, why) = (mirror.url.clone(), text.clone());
-    if says(&[
-        "not exported",
-        "no such repository",
-        "repository not found",
-        "does not appear to be a git repository",
-        "could not be found",
-    ]) {
-        return SourceError::NotARepository { url, why };
-    }
-    if says(&[
-        "permission",
-        "denied",
-        "not allowed",
-        "not enabled",
-        "forbidden",
-        "does not let",
-        "read-only",
-    ]) {
-        return Refused::Forbidden { url, why }.into();
-    }
-    if said.is_some() {
-        return Refused::ServerFailed { url, why }.into();
-    }
+    let (url, why) = (mirror.url.clone(), error.message().to_owned());
     match error.class() {
         // What was sent does not fit together with what is here. A mirror that has something suspects itself,
         // since only it can be remade; one that has nothing knows that it was the other side.
@@ -228,6 +205,77 @@ fn failure(mirror: &Mirror, line: &Shared, error: &git2::Error) -> SourceError {
             doing: "writing what was fetched",
             why,
         },
-        _ => SourceError::Unreachable { url, why },
+        _ => by_its_words(url, line.said(), &why),
+    }
+}
+
+/// Types what the other end said: its program beside the protocol, or else within it.
+fn by_its_words(url: String, said: Option<String>, error: &str) -> SourceError {
+    let beside = said.is_some();
+    let text = said.unwrap_or_else(|| error.to_owned());
+    let why: String = text
+        .replace(char::is_control, " ")
+        .chars()
+        .take(LONGEST_SAYING)
+        .collect();
+    let lower = why.to_ascii_lowercase();
+    let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+    if says(&[
+        "not exported",
+        "no such repository",
+        "repository not found",
+        "does not appear to be a git repository",
+        "could not be found",
+    ]) {
+        SourceError::NotARepository { url, why }
+    } else if says(&[
+        "permission",
+        "denied",
+        "not allowed",
+        "not enabled",
+        "forbidden",
+        "does not let",
+        "read-only",
+    ]) {
+        Refused::Forbidden { url, why }.into()
+    } else if beside {
+        Refused::ServerFailed { url, why }.into()
+    } else {
+        SourceError::Unreachable { url, why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_servers_say_is_understood_and_cut_short() {
+        let typed = |said: Option<&str>, error: &str| {
+            let error = by_its_words("ssh://h/c".to_owned(), said.map(str::to_owned), error);
+            (error.code(), error.to_string())
+        };
+        for (said, code) in [
+            ("ERROR: Repository not found.", "NotARepository"),
+            (
+                "fatal: '/c' does not appear to be a git repository",
+                "NotARepository",
+            ),
+            (
+                "remote: The project you were looking for could not be found",
+                "NotARepository",
+            ),
+            ("ERROR: Permission to a/b.git denied to deploy key", "Forbidden"),
+            ("git-upload-pack: command not found", "ServerFailed"),
+        ] {
+            assert_eq!(typed(Some(said), "early EOF").0, code, "{said}");
+        }
+        assert_eq!(
+            typed(None, "remote error: service not enabled: /c").0,
+            "Forbidden"
+        );
+        assert_eq!(typed(None, "early EOF").0, "Unreachable");
+        let (_, message) = typed(Some(&format!("\u{1b}[2J{}", "a".repeat(100_000))), "");
+        assert!(message.len() < 1000 && !message.contains('\u{1b}'), "{message}");
     }
 }
