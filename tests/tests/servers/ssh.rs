@@ -188,6 +188,7 @@ fn a_bad_key_is_tried_once_a_look() {
     let log = it.sshd.log();
     let count = |words: &str| log.iter().filter(|line| line.contains(words)).count();
     let (connections, attempts) = (count("Connection from"), count("Failed publickey"));
+    assert!(attempts > 0, "the server saw no key:\n{log:#?}");
     assert!(
         attempts <= connections,
         "{attempts} attempts on {connections} connections:\n{log:#?}"
