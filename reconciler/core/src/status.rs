@@ -200,6 +200,16 @@ pub fn status(facts: &StatusFacts<'_>) -> StatusView {
             rollout.id
         ));
     }
+    if let Some(rollout) = facts.rollout
+        && let Phase::Closing {
+            retry_at: Some(_), ..
+        } = rollout.phase
+    {
+        alarms.push(format!(
+            "the outcome of the rollout {} cannot be written to the volume's journal; it is tried again",
+            rollout.id
+        ));
+    }
     for view in &services {
         for (index, instance) in (0..).zip(&view.instances) {
             if instance.state == InstanceState::Diverged {

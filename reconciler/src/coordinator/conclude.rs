@@ -150,6 +150,12 @@ impl Coordinator {
             },
             Outcome::Aborted { reason } => {
                 let now = self.clock.now();
+                if rollout.kind == Kind::Healing {
+                    // What is damaged stays damaged: it is tried again after the same back-off.
+                    let members = rollout.members.iter();
+                    let effects = members.map(|(id, member)| (id.service.clone(), member.effect));
+                    self.healing = Some(effects.collect());
+                }
                 self.aborted = Some(Aborted::once_more(
                     self.aborted.as_ref(),
                     &rollout.to.revision,

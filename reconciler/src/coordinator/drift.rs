@@ -170,7 +170,18 @@ impl Coordinator {
         if self.active.is_some() {
             return false;
         }
-        let (Some(effects), Some(live)) = (self.healing.take(), self.live.clone()) else {
+        let Some(live) = self.live.clone() else {
+            return false;
+        };
+        let now = self.clock.now();
+        let waits = self
+            .aborted
+            .as_ref()
+            .is_some_and(|aborted| aborted.revision == live.live.published && now < aborted.again_at);
+        if waits {
+            return false;
+        }
+        let Some(effects) = self.healing.take() else {
             return false;
         };
         let effects: BTreeMap<ServiceName, Effect> = effects;
