@@ -7,6 +7,7 @@ use lockstep_protocol::InstanceToken;
 use std::time::Duration;
 
 use super::Report;
+use super::folders::Folders;
 use super::link::{Link, LinkError};
 use super::phrases::{fault_phrase, members, phrase, refusal_phrase};
 use super::task::{Agent, Ended, Pending};
@@ -180,7 +181,9 @@ impl Agent {
                 }
             }
             (Pending::Shutdown, _) => {
-                self.spec.folders.remove();
+                if let Err(error) = Folders::remove(&self.spec.state) {
+                    tracing::warn!(%error, "the instances' folders are left over");
+                }
                 self.tell(Report::Down(Ok(())));
                 return Ok(Some(Ended::Down));
             }

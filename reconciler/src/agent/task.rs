@@ -94,7 +94,7 @@ impl Agent {
     /// Sets up the agent.
     ///
     /// # Errors
-    /// When the instances' folders cannot be watched.
+    /// When nothing can be watched at all.
     pub fn new(
         spec: AgentSpec,
         clock: Clock,
@@ -103,13 +103,19 @@ impl Agent {
     ) -> Result<Self, AgentFailed> {
         let doorbell = Arc::new(Notify::new());
         let ring = Arc::clone(&doorbell);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let heard = move |event: notify::Result<notify::Event>| {
             // Reading is no news, and our own reading would ring the bell for ever.
             if !event.is_ok_and(|event| event.kind.is_access()) {
                 ring.notify_one();
             }
-        })?;
-        watcher.watch(spec.folders.base(), RecursiveMode::Recursive)?;
+        };
+        // A link that a service put there leads to whatever it likes.
+        let stay = notify::Config::default().with_follow_symlinks(false);
+        let mut watcher = notify::RecommendedWatcher::new(heard, stay)?;
+        if let Err(error) = watcher.watch(spec.folders.base(), RecursiveMode::Recursive) {
+            // Services can use up what the system has of watches, and they must not keep us from starting by it.
+            tracing::warn!(%error, "the instances' folders are looked at every {LOOK_EVERY:?} alone");
+        }
         Ok(Self {
             spec,
             clock,

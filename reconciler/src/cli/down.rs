@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::client::Client;
 use super::{Failure, SettingsFile, block_on, output};
+use crate::agent::Folders;
 use crate::settings::Settings;
 use crate::web;
 
@@ -83,7 +84,10 @@ async fn down(settings: &Settings) -> Result<(), Failure> {
 fn guard_down(settings: &Settings) -> Result<bool, Failure> {
     let stream = match lockstep_guard::connect(&settings.state) {
         Ok(stream) => stream,
-        Err(GuardError::NotThere { .. }) => return Ok(false),
+        Err(GuardError::NotThere { .. }) => {
+            Folders::remove_unused(&settings.state);
+            return Ok(false);
+        }
         Err(error) => return Err(Failure::refused(error)),
     };
     let Some(ending) = Ending::of(&stream, "the guard")? else {
@@ -92,6 +96,8 @@ fn guard_down(settings: &Settings) -> Result<bool, Failure> {
     // One that is ending already does not answer any more: then its end is what counts.
     shut_down(stream).or_else(|failure| ending.wait().map_err(|_| failure))?;
     ending.wait()?;
+    // Nobody else is left to do it.
+    Folders::remove(&settings.state).map_err(Failure::refused)?;
     Ok(true)
 }
 
