@@ -10,7 +10,7 @@ use super::Report;
 use super::folders::Folders;
 use super::link::{Link, LinkError};
 use super::phrases::{fault_phrase, members, phrase, refusal_phrase};
-use super::task::{Agent, Ended, Pending};
+use super::task::{Agent, Asked, Ended, Pending};
 
 impl Agent {
     pub(super) async fn heard_guard(
@@ -24,13 +24,13 @@ impl Agent {
                 Ok(None)
             }
             Message::Answer { id, result } => {
-                let Some(pending) = self.pending.remove(&id) else {
+                let Some(Asked { what, .. }) = self.pending.remove(&id) else {
                     return Ok(None);
                 };
                 if let Err(Refusal::Deposed { .. }) = result {
                     return Ok(Some(Ended::Deposed));
                 }
-                self.answered(pending, result, link).await
+                self.answered(what, result, link).await
             }
         }
     }
@@ -102,8 +102,8 @@ impl Agent {
                 }
                 self.tell(Report::Event(Event::Examined { unfit }));
             }
-            (Pending::Pause, Ok(_)) => self.tell(Report::Event(Event::Paused)),
-            (Pending::Pause, Err(refusal)) => {
+            (Pending::Pause { .. }, Ok(_)) => self.tell(Report::Event(Event::Paused)),
+            (Pending::Pause { .. }, Err(refusal)) => {
                 self.tell(Report::Event(Event::PauseFailed {
                     reason: refusal_phrase(&refusal),
                 }));
@@ -170,7 +170,7 @@ impl Agent {
                 let more = self
                     .pending
                     .values()
-                    .any(|pending| matches!(pending, Pending::Stop { .. }));
+                    .any(|asked| matches!(asked.what, Pending::Stop { .. }));
                 match result {
                     Err(refusal) => {
                         let why = format!("{service}: {}", refusal_phrase(&refusal));
@@ -192,8 +192,8 @@ impl Agent {
                     self.spec.folders.withdraw_offer(&service, &rollout);
                 }
             }
-            (Pending::Nothing, Ok(_)) => {}
-            (Pending::Release | Pending::Nothing, Err(refusal)) => {
+            (Pending::Dismiss | Pending::Nothing, Ok(_)) => {}
+            (Pending::Release | Pending::Dismiss | Pending::Nothing, Err(refusal)) => {
                 tracing::error!(refusal = ?refusal, "the guard refused an order");
             }
         }

@@ -142,6 +142,8 @@ pub enum Report {
         /// How long each living process has lived.
         ages: BTreeMap<ServiceName, Duration>,
     },
+    /// The guard does not answer, or cannot be started: why, with the next step. Ended by [`Report::Connected`].
+    Unreachable(String),
     /// What a rollout's machine understands.
     Event(Event),
     /// An instance was started: what the event [`Event::Started`] does not say.

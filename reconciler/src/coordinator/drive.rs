@@ -27,6 +27,7 @@ impl Coordinator {
                     .or_default()
                     .restarts += 1;
             }
+            Report::Unreachable(why) => self.unreachable(why),
             Report::Event(event) => {
                 if event == Event::AgentLost {
                     self.connected = false;
