@@ -4,6 +4,7 @@ use lockstep_core::rollout::{Event, MemberId};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Answer, Body, Event as GuardEvent, Message, Process, Refusal};
 use lockstep_protocol::InstanceToken;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Report;
@@ -142,6 +143,14 @@ impl Agent {
                     unsent: whom.into_iter().map(|member| (member, why.clone())).collect(),
                 }));
             }
+            (Pending::Remind(whom), result) => {
+                let unsent = match result {
+                    Ok(Answer::Signalled { faults }) => members(faults),
+                    Err(refusal) => to_nobody(&whom, &refusal_phrase(&refusal)),
+                    Ok(answer) => to_nobody(&whom, &format!("the guard answered {answer:?}")),
+                };
+                self.tell(Report::Reminded { whom, unsent });
+            }
             (Pending::Start(service), Ok(Answer::Started { process })) => self.started(&service, &process),
             (Pending::Start(service), result) => {
                 let reason = match result {
@@ -199,4 +208,11 @@ impl Agent {
         }
         Ok(None)
     }
+}
+
+/// All of these were meant, and none was told.
+fn to_nobody(whom: &[(MemberId, InstanceToken)], why: &str) -> BTreeMap<MemberId, String> {
+    whom.iter()
+        .map(|(member, _)| (member.clone(), why.to_owned()))
+        .collect()
 }

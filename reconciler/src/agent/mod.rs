@@ -59,7 +59,7 @@ pub enum Order {
     Unpause(Vec<Target>),
     /// Send reloads to these, which are not paused. Answered by [`Event::Told`].
     Tell(Vec<Target>),
-    /// Send reloads that were owed from before. Not answered: they belong to no rollout.
+    /// Send reloads that were owed from before. Answered by [`Report::Reminded`]: they belong to no rollout.
     Remind(Vec<Target>),
     /// End and start these. Answered by [`Event::Ended`] and [`Event::Started`], or [`Event::StartFailed`].
     Restart(Vec<ServiceName>),
@@ -163,6 +163,13 @@ pub enum Report {
         service: ServiceName,
         /// How.
         verdict: CheckVerdict,
+    },
+    /// Reloads that were owed were sent.
+    Reminded {
+        /// To these instances.
+        whom: Vec<(MemberId, InstanceToken)>,
+        /// But to these not, and why.
+        unsent: BTreeMap<MemberId, String>,
     },
     /// Services were stopped, or could not be.
     Stopped(Result<(), String>),

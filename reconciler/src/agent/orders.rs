@@ -74,7 +74,8 @@ impl Agent {
                 let body = Body::Signal {
                     signals: signals_of(&targets),
                 };
-                self.ask(link, body, Pending::Nothing).await?;
+                let whom = targets.into_iter().map(|target| (target.member, target.instance));
+                self.ask(link, body, Pending::Remind(whom.collect())).await?;
             }
             Order::Restart(services) => {
                 for service in services {

@@ -9,7 +9,7 @@ use lockstep_core::ledger::back_off;
 use lockstep_core::rollout::{CheckVerdict, Event, Evidence, MemberId, ProbeResult};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Body, Process, Supervised};
-use lockstep_protocol::RolloutId;
+use lockstep_protocol::{InstanceToken, RolloutId};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -74,6 +74,8 @@ pub(super) enum Pending {
     Unpause,
     /// A signal to these.
     Tell(Vec<MemberId>),
+    /// A signal to these, outside of a rollout.
+    Remind(Vec<(MemberId, InstanceToken)>),
     Start(ServiceName),
     StopToStart(ServiceName),
     Stop {
@@ -90,9 +92,12 @@ impl Pending {
     pub(super) fn patience(&self) -> Option<Duration> {
         match self {
             Self::Pause { limit } => Some(limit.saturating_add(PAUSE_ENDS_WITHIN)),
-            Self::Examine { .. } | Self::Unpause | Self::Tell(_) | Self::Release | Self::Nothing => {
-                Some(ANSWER_WITHIN)
-            }
+            Self::Examine { .. }
+            | Self::Unpause
+            | Self::Tell(_)
+            | Self::Remind(_)
+            | Self::Release
+            | Self::Nothing => Some(ANSWER_WITHIN),
             Self::Start(_) | Self::StopToStart(_) | Self::Stop { .. } | Self::Dismiss | Self::Shutdown => {
                 None
             }
