@@ -75,6 +75,7 @@ pub use builder::{Builder, Remote};
 pub use keeper::clean_up;
 pub use lab::{Answer, Lab};
 pub use ran::Ran;
+pub use report::run_folder;
 pub use service::Service;
 pub use sessions::Sessions;
 pub use trading::{Counts, Trading};

@@ -12,7 +12,8 @@ use crate::Lab;
 const LINES: usize = 120;
 
 /// Where the folders of a state folder's instances are.
-pub(crate) fn run_folder(state: &Path) -> PathBuf {
+#[must_use]
+pub fn run_folder(state: &Path) -> PathBuf {
     let hash = Sha256::digest(state.as_os_str().as_encoded_bytes());
     let name: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     let run = Path::new("/run/lockstep").join(name);

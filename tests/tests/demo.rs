@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use lockstep_tests::wait::eventually;
-use lockstep_tests::{processes, programs};
+use lockstep_tests::{processes, programs, run_folder};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -42,6 +42,9 @@ impl Place {
     fn nothing_is_left(&self) {
         eventually("nobody is left", || processes::of(self.folder.path()).is_empty());
         eventually("the folder is gone", || !self.demo().exists());
+        // By that name a service of the demo would find its own folder in there.
+        let run = run_folder(&self.demo().join("state"));
+        eventually("the services' own folders are gone", || !run.exists());
     }
 }
 

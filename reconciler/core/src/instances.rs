@@ -7,6 +7,7 @@ use lockstep_protocol::{Digest, InstanceToken, Status, StatusState};
 use serde::{Deserialize, Serialize};
 
 use crate::admission::Live;
+use crate::ledger::back_off;
 use crate::rollout::{Evidence, MemberId, Moment, ProbeResult, RUNNING_AFTER};
 use crate::service::{ServiceName, Tier, Verify};
 
@@ -126,8 +127,30 @@ pub struct Instance {
     pub ended: Option<String>,
     /// How often it was started again by itself.
     pub restarts: u32,
-    /// Whether it was told while it was still starting, and is owed one more reload.
-    pub owed_reload: bool,
+    /// The reload that it is owed, if it was told while it was still starting.
+    pub owed: Option<Owed>,
+}
+
+/// A reload that is owed: to a service that states nothing, and may have read an earlier release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owed {
+    /// When it is sent (again).
+    pub again_at: Moment,
+    /// How often it was sent.
+    pub tries: u32,
+    /// Why it could not be sent the last time.
+    pub why: Option<String>,
+}
+
+impl Owed {
+    /// What it means for who looks at the instance.
+    #[must_use]
+    pub fn phrase(&self) -> String {
+        let why = self.why.as_deref().unwrap_or("it has not come up yet");
+        format!(
+            "it was told while it was starting and may run an earlier release; one more reload is due: {why}"
+        )
+    }
 }
 
 impl Instance {
@@ -143,7 +166,46 @@ impl Instance {
         self.alive = Some(Alive { instance, pid, since });
         self.statement = None;
         self.probe = None;
-        self.owed_reload = false;
+        self.owed = None;
+    }
+
+    /// Notes that it is owed one more reload.
+    pub fn owe(&mut self, now: Moment) {
+        self.owed = Some(Owed {
+            again_at: now,
+            tries: 0,
+            why: None,
+        });
+    }
+
+    /// Whether a reload that it is owed is to be sent now.
+    #[must_use]
+    pub fn is_owed(&self, now: Moment) -> bool {
+        self.owed.as_ref().is_some_and(|owed| owed.again_at <= now)
+    }
+
+    /// Notes that what it is owed was sent. Only the answer pays it; without one it is sent again.
+    pub fn note_sent(&mut self, now: Moment) {
+        if let Some(owed) = &mut self.owed {
+            owed.tries = owed.tries.saturating_add(1);
+            owed.again_at = now.after(back_off(owed.tries));
+        }
+    }
+
+    /// Notes that what it is owed reached it, or why not. True when that is news to somebody.
+    pub fn note_paid(&mut self, instance: &InstanceToken, unsent: Option<String>) -> bool {
+        let mine = self
+            .alive
+            .as_ref()
+            .is_some_and(|alive| alive.instance == *instance);
+        let Some(owed) = self.owed.as_mut().filter(|_| mine) else {
+            return false;
+        };
+        let Some(why) = unsent else {
+            self.owed = None;
+            return false;
+        };
+        owed.why.replace(why).is_none()
     }
 
     /// Notes that it ended.
@@ -189,7 +251,7 @@ impl Instance {
             return false;
         };
         match verify.tier {
-            Tier::Running | Tier::Probed => true,
+            Tier::Running | Tier::Probed => self.owed.is_none(),
             Tier::Acknowledged | Tier::Voting => self
                 .statement
                 .as_ref()
@@ -248,7 +310,12 @@ impl Instance {
     pub fn next_moment(&self, verify: &Verify, now: Moment) -> Option<Moment> {
         let since = self.alive.as_ref()?.since;
         let moments = [since.after(RUNNING_AFTER), since.after(verify.within)];
-        moments.into_iter().filter(|moment| *moment > now).min()
+        let owed = self.owed.as_ref().map(|owed| owed.again_at);
+        moments
+            .into_iter()
+            .chain(owed)
+            .filter(|moment| *moment > now)
+            .min()
     }
 
     /// For how long its process has lived.

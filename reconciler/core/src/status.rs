@@ -8,7 +8,7 @@ use lockstep_protocol::{Digest, Revision, RolloutId, StatusState, SwitchNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::admission::{CandidateState, Live, Until, Verdict};
-use crate::instances::{Instance, InstanceState, Instances, ReadsTable};
+use crate::instances::{Instance, InstanceState, Instances, Owed, ReadsTable};
 use crate::ledger::Ledger;
 use crate::rollout::{Leg, MemberId, Moment, Phase, Progress, Rollout};
 use crate::service::{ServiceName, Tier, Verify};
@@ -303,7 +303,8 @@ fn service(name: &ServiceName, verify: &Verify, facts: &StatusFacts<'_>) -> Serv
                     } else {
                         None
                     }
-                });
+                })
+                .or_else(|| instance.owed.as_ref().map(Owed::phrase));
             InstanceView {
                 id: instance.alive.as_ref().map(|alive| alive.instance.0.clone()),
                 pid: instance.alive.as_ref().map(|alive| alive.pid),

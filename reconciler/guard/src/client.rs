@@ -4,6 +4,8 @@
 
 use crate::error::GuardError;
 use crate::state::{SOCKET, StateFolder};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,7 +17,22 @@ pub fn connect(state: &Path) -> Result<UnixStream, GuardError> {
         socket: socket.clone(),
         source,
     })?;
-    UnixStream::connect(folder.socket()).map_err(|source| GuardError::NotThere { socket, source })
+    dial(&folder).map_err(|error| match error {
+        Errno::AGAIN => GuardError::Silent { socket },
+        error => GuardError::NotThere {
+            socket,
+            source: error.into(),
+        },
+    })
+}
+
+/// Never waits: a guard that hangs takes nobody in, and there is room for so many before its door alone.
+fn dial(folder: &StateFolder) -> Result<UnixStream, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&stream, &SocketAddrUnix::new(folder.socket())?)?;
+    ioctl_fionbio(&stream, false)?;
+    Ok(UnixStream::from(stream))
 }
 
 /// Starts a guard for this state folder, and returns when it answers. It belongs to nobody: it has a session

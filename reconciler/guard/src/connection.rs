@@ -2,6 +2,7 @@
 
 use crate::frame::{Decoder, FrameError, encode};
 use crate::wire::{Message, Request};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -64,6 +65,14 @@ impl Connection {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
             ),
         }
+    }
+
+    /// Whether the other side has closed, however much of what it said is still unread.
+    pub(crate) fn is_left(&self) -> bool {
+        let now = Timespec::default();
+        let mut fds = [PollFd::new(&self.stream, PollFlags::empty())];
+        // One whose state cannot be told is found out by reading.
+        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
     }
 
     /// What the next frame holds, if one has arrived.

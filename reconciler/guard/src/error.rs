@@ -56,6 +56,16 @@ pub enum GuardError {
         /// What the system says.
         source: io::Error,
     },
+    /// A guard is there and takes nobody in any more.
+    #[error(
+        "the guard at {} hangs: its process is named in guard.lock; if it is stopped, `kill -CONT` lets it go on, else \
+         `kill -9` ends it: services run on, and the next guard takes them over",
+        .socket.display()
+    )]
+    Silent {
+        /// The socket.
+        socket: PathBuf,
+    },
     /// A guard was started and did not come up.
     #[error("{} did not start a guard: {reason}", .program.display())]
     DidNotStart {

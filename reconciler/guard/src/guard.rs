@@ -279,8 +279,12 @@ impl Guard {
         };
         connection.flush();
         let open = connection.read();
-        // What was sent before the close still counts, but for nothing that could be frozen by it.
         while let Some(connection) = self.connections.get_mut(&id) {
+            // Whoever has left asks anew, of what is then: we may have been stopped for long, and to pause, to tell or
+            // to stop somebody now would be for nobody.
+            if connection.is_left() {
+                return self.close(id);
+            }
             match connection.next() {
                 Ok(Some(Incoming::Request(request))) => {
                     let waiter = Waiter {

@@ -296,3 +296,36 @@ fn a_guard_killed_at_any_moment_of_a_pause_leaves_nobody_stopped() {
     }
     assert_eq!(agent.supervised("one").process, Some(one));
 }
+
+#[test]
+fn what_a_guard_did_not_hear_is_not_done_for_somebody_who_has_left() {
+    let place = Place::new();
+    let guard = place.guard();
+    let mut agent = guard.agent();
+    let one = agent.run(&place, "one", &["beat"]);
+    agent.define(vec![place.define("two", &["beat"])]);
+    kill(guard.pid(), "STOP");
+    wait_until("the guard is stopped", || state(guard.pid()) == Some('T'));
+    agent.send(Body::Signal {
+        signals: vec![(common::instance("one", &one), "SIGUSR1".into())],
+    });
+    agent.send(Body::Start {
+        service: "two".into(),
+    });
+    agent.send(Body::Stop {
+        service: "one".into(),
+    });
+    drop(agent);
+    kill(guard.pid(), "CONT");
+    let mut agent = guard.agent();
+    assert_eq!(
+        agent.start("one"),
+        one,
+        "it lives, and nobody has asked it to end"
+    );
+    assert_eq!(agent.freeze(&[("one", &one)], 2000), Ok(1));
+    agent.thaw(&[("one", "SIGUSR1")]);
+    wait_until("the signal arrived", || place.usr1("one") > 0);
+    assert_eq!(place.usr1("one"), 1, "the first was for nobody");
+    assert_eq!(agent.supervised("two").process, None);
+}

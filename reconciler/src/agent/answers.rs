@@ -4,12 +4,14 @@ use lockstep_core::rollout::{Event, MemberId};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Answer, Body, Event as GuardEvent, Message, Process, Refusal};
 use lockstep_protocol::InstanceToken;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Report;
+use super::folders::Folders;
 use super::link::{Link, LinkError};
 use super::phrases::{fault_phrase, members, phrase, refusal_phrase};
-use super::task::{Agent, Ended, Pending};
+use super::task::{Agent, Asked, Ended, Pending};
 
 impl Agent {
     pub(super) async fn heard_guard(
@@ -23,13 +25,13 @@ impl Agent {
                 Ok(None)
             }
             Message::Answer { id, result } => {
-                let Some(pending) = self.pending.remove(&id) else {
+                let Some(Asked { what, .. }) = self.pending.remove(&id) else {
                     return Ok(None);
                 };
                 if let Err(Refusal::Deposed { .. }) = result {
                     return Ok(Some(Ended::Deposed));
                 }
-                self.answered(pending, result, link).await
+                self.answered(what, result, link).await
             }
         }
     }
@@ -101,8 +103,8 @@ impl Agent {
                 }
                 self.tell(Report::Event(Event::Examined { unfit }));
             }
-            (Pending::Pause, Ok(_)) => self.tell(Report::Event(Event::Paused)),
-            (Pending::Pause, Err(refusal)) => {
+            (Pending::Pause { .. }, Ok(_)) => self.tell(Report::Event(Event::Paused)),
+            (Pending::Pause { .. }, Err(refusal)) => {
                 self.tell(Report::Event(Event::PauseFailed {
                     reason: refusal_phrase(&refusal),
                 }));
@@ -141,6 +143,14 @@ impl Agent {
                     unsent: whom.into_iter().map(|member| (member, why.clone())).collect(),
                 }));
             }
+            (Pending::Remind(whom), result) => {
+                let unsent = match result {
+                    Ok(Answer::Signalled { faults }) => members(faults),
+                    Err(refusal) => to_nobody(&whom, &refusal_phrase(&refusal)),
+                    Ok(answer) => to_nobody(&whom, &format!("the guard answered {answer:?}")),
+                };
+                self.tell(Report::Reminded { whom, unsent });
+            }
             (Pending::Start(service), Ok(Answer::Started { process })) => self.started(&service, &process),
             (Pending::Start(service), result) => {
                 let reason = match result {
@@ -169,7 +179,7 @@ impl Agent {
                 let more = self
                     .pending
                     .values()
-                    .any(|pending| matches!(pending, Pending::Stop { .. }));
+                    .any(|asked| matches!(asked.what, Pending::Stop { .. }));
                 match result {
                     Err(refusal) => {
                         let why = format!("{service}: {}", refusal_phrase(&refusal));
@@ -180,7 +190,9 @@ impl Agent {
                 }
             }
             (Pending::Shutdown, _) => {
-                self.spec.folders.remove();
+                if let Err(error) = Folders::remove(&self.spec.state) {
+                    tracing::warn!(%error, "the instances' folders are left over");
+                }
                 self.tell(Report::Down(Ok(())));
                 return Ok(Some(Ended::Down));
             }
@@ -189,11 +201,18 @@ impl Agent {
                     self.spec.folders.withdraw_offer(&service, &rollout);
                 }
             }
-            (Pending::Nothing, Ok(_)) => {}
-            (Pending::Release | Pending::Nothing, Err(refusal)) => {
+            (Pending::Dismiss | Pending::Nothing, Ok(_)) => {}
+            (Pending::Release | Pending::Dismiss | Pending::Nothing, Err(refusal)) => {
                 tracing::error!(refusal = ?refusal, "the guard refused an order");
             }
         }
         Ok(None)
     }
+}
+
+/// All of these were meant, and none was told.
+fn to_nobody(whom: &[(MemberId, InstanceToken)], why: &str) -> BTreeMap<MemberId, String> {
+    whom.iter()
+        .map(|(member, _)| (member.clone(), why.to_owned()))
+        .collect()
 }

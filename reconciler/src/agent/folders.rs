@@ -1,10 +1,11 @@
 //! The instances' own folders: status files are read, offers are written.
 //!
-//! The folder belongs to the service, so nothing in it is trusted: it is opened by a directory handle, links
-//! are not followed, only regular files are read, never blocking and never more than a bounded size; what we
-//! write is created exclusively and renamed.
+//! The folder belongs to the service, so nothing in it is trusted, what we wrote there ourselves included: it is
+//! opened by a directory handle, links are not followed, only regular files are read, never blocking and never
+//! more than a bounded size; what we write is created exclusively and renamed.
 
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use lockstep_core::service::ServiceName;
@@ -17,8 +18,10 @@ use sha2::{Digest as _, Sha256};
 pub const STATUS: &str = "status.json";
 /// The name of the offer file in an instance's folder.
 pub const OFFER: &str = "offer.json";
+/// Where the folders of all state folders are, on a machine that has such a place.
+const RUN: &str = "/run/lockstep";
 /// The protocol's own limit: more than this is not read.
-const LARGEST_STATUS: u64 = lockstep_protocol::MAX_DOCUMENT as u64;
+const LARGEST: u64 = lockstep_protocol::MAX_DOCUMENT as u64;
 
 /// Where the instances' folders are.
 #[derive(Debug, Clone)]
@@ -50,7 +53,7 @@ pub enum FolderError {
         what: &'static str,
     },
     /// It is too large.
-    #[error("{path} has {size} bytes, more than {LARGEST_STATUS} are not read")]
+    #[error("{path} has {size} bytes, more than {LARGEST} are not read")]
     TooLarge {
         /// The path.
         path: PathBuf,
@@ -73,18 +76,12 @@ impl Folders {
     /// # Errors
     /// When neither can be made.
     pub fn open(state: &Path) -> Result<Self, FolderError> {
-        let hash: String = Sha256::digest(state.as_os_str().as_encoded_bytes())
-            .iter()
-            .take(6)
-            .map(|b| format!("{b:02x}"))
-            .collect();
-        let run = Path::new("/run/lockstep").join(hash);
+        let [run, base] = places(state);
         if std::fs::create_dir_all(&run).is_ok()
             && rustix::fs::access(&run, rustix::fs::Access::WRITE_OK).is_ok()
         {
             return Ok(Self { base: run });
         }
-        let base = state.join("run");
         std::fs::create_dir_all(&base).map_err(|error| FolderError::System {
             doing: "make the folder of the instances",
             path: base.clone(),
@@ -105,10 +102,33 @@ impl Folders {
         &self.base
     }
 
-    /// Takes all folders away, once nobody lives any more.
-    pub fn remove(&self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.base) {
-            tracing::warn!(%error, folder = %self.base.display(), "the instances' folders are left over");
+    /// Takes all folders of a state folder away, once nobody lives any more: by whoever ended the guard.
+    ///
+    /// # Errors
+    /// When something of them is left over.
+    pub fn remove(state: &Path) -> Result<(), FolderError> {
+        for path in places(state) {
+            match std::fs::remove_dir_all(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(FolderError::System {
+                        doing: "remove the folder of the instances",
+                        errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+                        path,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the place for the folders away if no service was ever started there. Somebody whom no guard guards may
+    /// live, and has his folder.
+    pub fn remove_unused(state: &Path) {
+        for path in places(state) {
+            // That it is not empty, or not there, is how it may be.
+            let _ = std::fs::remove_dir(path);
         }
     }
 
@@ -119,49 +139,20 @@ impl Folders {
     pub fn status(&self, service: &ServiceName) -> Result<Option<Status>, FolderError> {
         let folder = self.of(service);
         let path = folder.join(STATUS);
-        let system = |doing, errno| FolderError::System {
-            doing,
-            path: path.clone(),
-            errno,
-        };
         let dir = match open_folder(&folder) {
             Ok(dir) => dir,
             Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(system("open the folder of", errno)),
-        };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = match rustix::fs::openat(&dir, STATUS, flags, Mode::empty()) {
-            Ok(file) => file,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => {
-                return Err(FolderError::NotAFile {
+            Err(errno) => {
+                return Err(FolderError::System {
+                    doing: "open the folder of",
                     path,
-                    what: "a symbolic link",
+                    errno,
                 });
             }
-            Err(errno) => return Err(system("open", errno)),
         };
-        let facts = rustix::fs::fstat(&file).map_err(|errno| system("look at", errno))?;
-        let what = match FileType::from_raw_mode(facts.st_mode) {
-            FileType::RegularFile => None,
-            FileType::Directory => Some("a folder"),
-            FileType::Fifo => Some("a named pipe"),
-            FileType::Socket => Some("a socket"),
-            FileType::Symlink => Some("a symbolic link"),
-            FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => Some("a device"),
+        let Some(bytes) = read(&dir, &path, STATUS)? else {
+            return Ok(None);
         };
-        if let Some(what) = what {
-            return Err(FolderError::NotAFile { path, what });
-        }
-        let size = u64::try_from(facts.st_size).unwrap_or(u64::MAX);
-        if size > LARGEST_STATUS {
-            return Err(FolderError::TooLarge { path, size });
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        std::fs::File::from(file)
-            .take(LARGEST_STATUS)
-            .read_to_end(&mut bytes)
-            .map_err(|error| system("read", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
         serde_json::from_slice(&bytes)
             .map(Some)
             .map_err(|error| FolderError::NotUnderstood {
@@ -199,23 +190,81 @@ impl Folders {
         rustix::fs::renameat(&dir, &temporary, &dir, OFFER).map_err(|errno| system("rename", errno))
     }
 
-    /// Takes the offer of a rollout back; another rollout's stays.
+    /// Takes the offer of a rollout back; another rollout's stays. Whatever else the service put in its place goes.
     pub fn withdraw_offer(&self, service: &ServiceName, rollout: &RolloutId) {
-        let path = self.of(service).join(OFFER);
-        let theirs = std::fs::read(&path)
+        let folder = self.of(service);
+        let Ok(dir) = open_folder(&folder) else {
+            return;
+        };
+        let theirs = read(&dir, &folder.join(OFFER), OFFER)
             .ok()
+            .flatten()
             .and_then(|bytes| serde_json::from_slice::<Offer>(&bytes).ok())
             .is_some_and(|offer| offer.rollout != *rollout);
-        if !theirs && let Ok(dir) = open_folder(&self.of(service)) {
+        if !theirs {
             // That there is none is what is wanted.
             let _ = rustix::fs::unlinkat(&dir, OFFER, AtFlags::empty());
         }
     }
 }
 
-fn open_folder(path: &Path) -> Result<std::os::fd::OwnedFd, Errno> {
+/// Where the folders of a state folder may be: the first choice, and the one where that cannot be made.
+fn places(state: &Path) -> [PathBuf; 2] {
+    let hash: String = Sha256::digest(state.as_os_str().as_encoded_bytes())
+        .iter()
+        .take(6)
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    [Path::new(RUN).join(hash), state.join("run")]
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// What lies under a name in an open folder; none where there is nothing. `path` is for people.
+fn read(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<Vec<u8>>, FolderError> {
+    let system = |doing, errno| FolderError::System {
+        doing,
+        path: path.to_owned(),
+        errno,
+    };
+    let not_a_file = |what| FolderError::NotAFile {
+        path: path.to_owned(),
+        what,
+    };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::LOOP) => return Err(not_a_file("a symbolic link")),
+        Err(errno) => return Err(system("open", errno)),
+    };
+    let facts = rustix::fs::fstat(&file).map_err(|errno| system("look at", errno))?;
+    match FileType::from_raw_mode(facts.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Directory => return Err(not_a_file("a folder")),
+        FileType::Fifo => return Err(not_a_file("a named pipe")),
+        FileType::Socket => return Err(not_a_file("a socket")),
+        FileType::Symlink => return Err(not_a_file("a symbolic link")),
+        FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {
+            return Err(not_a_file("a device"));
+        }
+    }
+    let size = u64::try_from(facts.st_size).unwrap_or(u64::MAX);
+    if size > LARGEST {
+        return Err(FolderError::TooLarge {
+            path: path.to_owned(),
+            size,
+        });
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    std::fs::File::from(file)
+        .take(LARGEST)
+        .read_to_end(&mut bytes)
+        .map_err(|error| system("read", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]

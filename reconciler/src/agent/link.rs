@@ -1,17 +1,23 @@
 //! The connection to the guard: opened, or the guard started where there is none; framed both ways.
+//!
+//! A guard can be there and not answer: stopped by somebody, or waiting for a disk. Nothing here waits for it
+//! without a limit but [`Link::greet`], whose caller says that it waits.
 
 use std::path::Path;
 use std::time::Duration;
 
 use lockstep_guard::wire::{Answer, Body, Message, Refusal, Request, Supervised};
-use lockstep_guard::{Decoder, FrameError, encode};
+use lockstep_guard::{Decoder, FrameError, GuardError, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::AgentSpec;
 
-/// How long opening a conversation may take: the guard answers at once or is broken.
-const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// How long opening a conversation may take until somebody is told: the guard answers at once or is broken.
+pub(super) const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// How long the guard may take to answer what it can answer at once, and to take in a request. What may hold it up
+/// is the flush of its record.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the guard cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +25,16 @@ pub enum LinkError {
     /// It could not be started or reached.
     #[error("the guard cannot be reached: {0}; its own log is guard.log in the state folder")]
     Unreachable(String),
+    /// It is there, and does not answer.
+    #[error(
+        "the guard (process {pid}) does not answer: nobody can be paused, told, started or stopped until it does. If \
+         it is stopped, `kill -CONT {pid}` lets it go on; if it hangs, `kill -9 {pid}` ends it: services run on, and \
+         the next guard takes them over"
+    )]
+    Silent {
+        /// Its process.
+        pid: i32,
+    },
     /// The connection broke.
     #[error("the connection to the guard broke: {0}")]
     Broken(#[from] std::io::Error),
@@ -44,31 +60,40 @@ pub(super) struct Link {
     stream: UnixStream,
     decoder: Decoder,
     next_id: u64,
+    /// The guard's process.
+    pid: i32,
 }
 
 impl Link {
-    /// Opens a conversation under a term, and starts a guard first where there is none.
-    pub(super) async fn open(spec: &AgentSpec) -> Result<(Self, Vec<Supervised>), LinkError> {
-        Self::open_after(spec)
-            .await
-            .map(|(link, services, _)| (link, services))
-    }
-
-    /// The same, with the highest term that the guard had seen before.
-    async fn open_after(spec: &AgentSpec) -> Result<(Self, Vec<Supervised>, u64), LinkError> {
-        let stream = connect_or_start(&spec.state, &spec.program).await?;
-        let mut link = Self {
-            stream,
-            decoder: Decoder::default(),
-            next_id: 1,
-        };
+    /// Opens a conversation under a term, and starts a guard first where there is none. Gives the services and the
+    /// highest term that the guard had seen before.
+    async fn open(spec: &AgentSpec) -> Result<(Self, Vec<Supervised>, u64), LinkError> {
+        let mut link = Self::connect(spec).await?;
         let (services, highest) = tokio::time::timeout(HELLO_WITHIN, link.greet(spec))
             .await
-            .map_err(|_| LinkError::Unreachable(format!("no answer within {HELLO_WITHIN:?}")))??;
+            .map_err(|_| link.silent())??;
         Ok((link, services, highest))
     }
 
-    async fn greet(&mut self, spec: &AgentSpec) -> Result<(Vec<Supervised>, u64), LinkError> {
+    /// Connects, and starts a guard first where there is none. Nothing is said yet.
+    pub(super) async fn connect(spec: &AgentSpec) -> Result<Self, LinkError> {
+        let stream = connect_or_start(&spec.state, &spec.program).await?;
+        let pid = stream.peer_cred()?.pid().unwrap_or_default();
+        Ok(Self {
+            stream,
+            decoder: Decoder::default(),
+            next_id: 1,
+            pid,
+        })
+    }
+
+    /// What is to be said of a guard that does not answer.
+    pub(super) fn silent(&self) -> LinkError {
+        LinkError::Silent { pid: self.pid }
+    }
+
+    /// Opens the conversation under a term. Takes as long as the guard does.
+    pub(super) async fn greet(&mut self, spec: &AgentSpec) -> Result<(Vec<Supervised>, u64), LinkError> {
         let hello = self.send(Body::Hello { term: spec.term }).await?;
         let known = match self.answer_to(hello).await? {
             Ok(Answer::Hello {
@@ -109,7 +134,9 @@ impl Link {
         let id = self.next_id;
         self.next_id += 1;
         let frame = encode(&Request { id, body })?;
-        self.stream.write_all(&frame).await?;
+        tokio::time::timeout(ANSWER_WITHIN, self.stream.write_all(&frame))
+            .await
+            .map_err(|_| self.silent())??;
         Ok(id)
     }
 
@@ -136,7 +163,7 @@ impl Link {
 pub async fn claim(spec: &AgentSpec) -> Result<u64, LinkError> {
     let mut spec = spec.clone();
     loop {
-        match Link::open_after(&spec).await {
+        match Link::open(&spec).await {
             // One that was used before is somebody else's, even if nobody else answers under it now.
             Ok((_, _, highest)) if highest >= spec.term => spec.term = highest + 1,
             Ok(_) => return Ok(spec.term),
@@ -149,7 +176,7 @@ pub async fn claim(spec: &AgentSpec) -> Result<u64, LinkError> {
 /// Ends a guard that never had anybody to guard: what a start that failed leaves of itself.
 pub async fn end_unused(spec: &AgentSpec) {
     let ended = async {
-        let (mut link, services) = Link::open(spec).await?;
+        let (mut link, services, _) = Link::open(spec).await?;
         let unused = |known: &Supervised| known.process.is_none() && known.last_exit.is_none();
         if services.iter().all(unused) {
             let shutdown = link.send(Body::Shutdown).await?;
@@ -165,11 +192,12 @@ pub async fn end_unused(spec: &AgentSpec) {
 
 async fn connect_or_start(state: &Path, program: &Path) -> Result<UnixStream, LinkError> {
     let (state, program) = (state.to_owned(), program.to_owned());
-    let stream = tokio::task::spawn_blocking(move || {
-        lockstep_guard::client::connect(&state).or_else(|_| {
+    let stream = tokio::task::spawn_blocking(move || match lockstep_guard::client::connect(&state) {
+        Err(GuardError::NotThere { .. }) => {
             lockstep_guard::client::spawn(&state, &program)?;
             lockstep_guard::client::connect(&state)
-        })
+        }
+        connected => connected,
     })
     .await
     .map_err(|error| LinkError::Unreachable(error.to_string()))?

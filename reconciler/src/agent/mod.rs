@@ -59,7 +59,7 @@ pub enum Order {
     Unpause(Vec<Target>),
     /// Send reloads to these, which are not paused. Answered by [`Event::Told`].
     Tell(Vec<Target>),
-    /// Send reloads that were owed from before. Not answered: they belong to no rollout.
+    /// Send reloads that were owed from before. Answered by [`Report::Reminded`]: they belong to no rollout.
     Remind(Vec<Target>),
     /// End and start these. Answered by [`Event::Ended`] and [`Event::Started`], or [`Event::StartFailed`].
     Restart(Vec<ServiceName>),
@@ -142,6 +142,8 @@ pub enum Report {
         /// How long each living process has lived.
         ages: BTreeMap<ServiceName, Duration>,
     },
+    /// The guard does not answer, or cannot be started: why, with the next step. Ended by [`Report::Connected`].
+    Unreachable(String),
     /// What a rollout's machine understands.
     Event(Event),
     /// An instance was started: what the event [`Event::Started`] does not say.
@@ -161,6 +163,13 @@ pub enum Report {
         service: ServiceName,
         /// How.
         verdict: CheckVerdict,
+    },
+    /// Reloads that were owed were sent.
+    Reminded {
+        /// To these instances.
+        whom: Vec<(MemberId, InstanceToken)>,
+        /// But to these not, and why.
+        unsent: BTreeMap<MemberId, String>,
     },
     /// Services were stopped, or could not be.
     Stopped(Result<(), String>),

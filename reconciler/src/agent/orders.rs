@@ -8,7 +8,7 @@ use lockstep_guard::wire::{Body, InstanceRef};
 use tokio::time::Instant;
 
 use super::link::{Link, LinkError};
-use super::task::{Agent, Ended, Finished, Pending};
+use super::task::{Agent, Asked, Ended, Finished, Pending};
 use super::{Order, Report, Target, checks, mounts};
 
 impl Agent {
@@ -54,7 +54,7 @@ impl Agent {
                     limit_ms: millis(limit),
                     signals: by_service(&targets),
                 };
-                self.ask(link, body, Pending::Pause).await?;
+                self.ask(link, body, Pending::Pause { limit }).await?;
             }
             Order::Unpause(targets) => {
                 let body = Body::Thaw {
@@ -74,7 +74,8 @@ impl Agent {
                 let body = Body::Signal {
                     signals: signals_of(&targets),
                 };
-                self.ask(link, body, Pending::Nothing).await?;
+                let whom = targets.into_iter().map(|target| (target.member, target.instance));
+                self.ask(link, body, Pending::Remind(whom.collect())).await?;
             }
             Order::Restart(services) => {
                 for service in services {
@@ -108,7 +109,7 @@ impl Agent {
                     let body = Body::Stop {
                         service: service.to_string(),
                     };
-                    self.ask(link, body, Pending::Nothing).await?;
+                    self.ask(link, body, Pending::Dismiss).await?;
                 }
             }
             Order::Offer(services, offer) => {
@@ -157,7 +158,8 @@ impl Agent {
         pending: Pending,
     ) -> Result<(), LinkError> {
         let id = link.send(body).await?;
-        self.pending.insert(id, pending);
+        let due = pending.patience().map(|patience| Instant::now() + patience);
+        self.pending.insert(id, Asked { what: pending, due });
         Ok(())
     }
 

@@ -1,21 +1,22 @@
 //! The agent's task: one loop over orders, the guard, the instances' folders, probes and checks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::ledger::back_off;
 use lockstep_core::rollout::{CheckVerdict, Event, Evidence, MemberId, ProbeResult};
 use lockstep_core::service::ServiceName;
-use lockstep_guard::wire::Process;
-use lockstep_protocol::RolloutId;
+use lockstep_guard::wire::{Body, Process, Supervised};
+use lockstep_protocol::{InstanceToken, RolloutId};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::evidence::Heard;
-use super::link::{Link, LinkError};
+use super::link::{ANSWER_WITHIN, HELLO_WITHIN, Link, LinkError};
 use super::{AgentSpec, Order, Report, Target, probes};
 use crate::clock::Clock;
 
@@ -23,6 +24,11 @@ use crate::clock::Clock;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// While a rollout waits for probes, they are not slower than this.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// A guard that has said nothing for this long is asked whether it is there: what it has been asked may take as long
+/// as a service takes to end, and with nothing asked of it nobody would notice that it hangs.
+const QUIET_FOR: Duration = Duration::from_secs(5);
+/// What a pause may take beyond its limit until the guard has answered: the holder has ended it by then.
+const PAUSE_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the agent could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +43,7 @@ pub struct Agent {
     /// How often the guard was lost.
     losses: u64,
     reports: mpsc::UnboundedSender<Report>,
-    pub(super) pending: BTreeMap<u64, Pending>,
+    pub(super) pending: BTreeMap<u64, Asked>,
     heard: Heard,
     pub(super) work: JoinSet<Finished>,
     pub(super) probing: BTreeSet<ServiceName>,
@@ -49,24 +55,54 @@ pub struct Agent {
     _watcher: notify::RecommendedWatcher,
 }
 
+/// A request that is not answered yet.
+pub(super) struct Asked {
+    pub(super) what: Pending,
+    /// When the guard must have answered; none: whether it is there is asked beside it.
+    pub(super) due: Option<Instant>,
+}
+
 /// What an answer of the guard means.
 pub(super) enum Pending {
     Examine {
         targets: Vec<Target>,
         unfit: BTreeMap<MemberId, String>,
     },
-    Pause,
+    Pause {
+        limit: Duration,
+    },
     Unpause,
     /// A signal to these.
     Tell(Vec<MemberId>),
+    /// A signal to these, outside of a rollout.
+    Remind(Vec<(MemberId, InstanceToken)>),
     Start(ServiceName),
     StopToStart(ServiceName),
     Stop {
         service: ServiceName,
     },
+    Dismiss,
     Shutdown,
     Release,
     Nothing,
+}
+
+impl Pending {
+    /// How long the guard may take to answer; none: as long as a service may take to start or to end.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Pause { limit } => Some(limit.saturating_add(PAUSE_ENDS_WITHIN)),
+            Self::Examine { .. }
+            | Self::Unpause
+            | Self::Tell(_)
+            | Self::Remind(_)
+            | Self::Release
+            | Self::Nothing => Some(ANSWER_WITHIN),
+            Self::Start(_) | Self::StopToStart(_) | Self::Stop { .. } | Self::Dismiss | Self::Shutdown => {
+                None
+            }
+        }
+    }
 }
 
 /// What a task of the agent's came to.
@@ -94,7 +130,7 @@ impl Agent {
     /// Sets up the agent.
     ///
     /// # Errors
-    /// When the instances' folders cannot be watched.
+    /// When nothing can be watched at all.
     pub fn new(
         spec: AgentSpec,
         clock: Clock,
@@ -103,13 +139,19 @@ impl Agent {
     ) -> Result<Self, AgentFailed> {
         let doorbell = Arc::new(Notify::new());
         let ring = Arc::clone(&doorbell);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let heard = move |event: notify::Result<notify::Event>| {
             // Reading is no news, and our own reading would ring the bell for ever.
             if !event.is_ok_and(|event| event.kind.is_access()) {
                 ring.notify_one();
             }
-        })?;
-        watcher.watch(spec.folders.base(), RecursiveMode::Recursive)?;
+        };
+        // A link that a service put there leads to whatever it likes.
+        let stay = notify::Config::default().with_follow_symlinks(false);
+        let mut watcher = notify::RecommendedWatcher::new(heard, stay)?;
+        if let Err(error) = watcher.watch(spec.folders.base(), RecursiveMode::Recursive) {
+            // Services can use up what the system has of watches, and they must not keep us from starting by it.
+            tracing::warn!(%error, "the instances' folders are looked at every {LOOK_EVERY:?} alone");
+        }
         Ok(Self {
             spec,
             clock,
@@ -132,8 +174,9 @@ impl Agent {
     pub async fn run(mut self) {
         let mut tries = 0;
         loop {
-            match Link::open(&self.spec).await {
-                Ok((link, services)) => {
+            match self.open().await {
+                Ok(None) => break,
+                Ok(Some((link, services))) => {
                     tries = 0;
                     let ages = services
                         .iter()
@@ -157,7 +200,8 @@ impl Agent {
                         }
                         Ended::Lost => {
                             let pending = std::mem::take(&mut self.pending);
-                            let asked = |what: fn(&Pending) -> bool| pending.values().any(what);
+                            let asked =
+                                |what: fn(&Pending) -> bool| pending.values().any(|asked| what(&asked.what));
                             if asked(|asked| matches!(asked, Pending::Stop { .. })) {
                                 self.tell(Report::Stopped(Err("the guard was lost".to_owned())));
                             }
@@ -178,18 +222,14 @@ impl Agent {
                 Err(error) => {
                     tries += 1;
                     tracing::error!(%error, "no guard");
+                    let why = error.to_string();
+                    self.tell(Report::Unreachable(why.clone()));
                     // Trying again at once would only burn the processor: starting a guard has just failed.
                     tokio::select! {
                         () = tokio::time::sleep(back_off(tries)) => {}
                         order = self.orders.recv() => match order {
                             None => break,
-                            Some((_, Order::Shutdown)) => {
-                                let why = format!("the guard cannot be reached, and whoever it had started may live: {error}");
-                                self.tell(Report::Down(Err(why)));
-                            }
-                            Some((losses, order)) if self.is_stale(losses, &order) => self.drop_stale(order),
-                            // Nothing can be done now; the coordinator hears of it when the guard is back.
-                            Some((_, order)) => self.refuse(order, "the guard cannot be reached"),
+                            Some((losses, order)) => self.put_off(losses, order, &why),
                         },
                     }
                 }
@@ -198,11 +238,68 @@ impl Agent {
         self.work.shutdown().await;
     }
 
+    /// Opens a conversation with the guard, which is started where there is none; none if there are no more orders.
+    ///
+    /// One that is there and does not answer is waited for, loudly: it has the services, and nobody else may start
+    /// or stop them. The connection stays the same, so that it is heard as soon as it answers.
+    async fn open(&mut self) -> Result<Option<(Link, Vec<Supervised>)>, LinkError> {
+        let mut link = Link::connect(&self.spec).await?;
+        let silent = link.silent().to_string();
+        let spec = self.spec.clone();
+        let known = {
+            let mut greeting = pin!(link.greet(&spec));
+            match timeout(HELLO_WITHIN, &mut greeting).await {
+                Ok(known) => known?,
+                Err(_) => {
+                    tracing::error!("{silent}");
+                    self.tell(Report::Unreachable(silent.clone()));
+                    loop {
+                        tokio::select! {
+                            // It answers after all, or has ended.
+                            known = &mut greeting => break known?,
+                            // The coordinator wants something.
+                            order = self.orders.recv() => match order {
+                                None => return Ok(None),
+                                Some((losses, order)) => self.put_off(losses, order, &silent),
+                            },
+                        }
+                    }
+                }
+            }
+        };
+        let (services, _) = known;
+        Ok(Some((link, services)))
+    }
+
+    /// An order while the guard cannot be reached.
+    fn put_off(&self, losses: u64, order: Order, why: &str) {
+        match order {
+            Order::Shutdown => {
+                let why = format!("the guard cannot be reached, and whoever it had started may live: {why}");
+                self.tell(Report::Down(Err(why)));
+            }
+            order if self.is_stale(losses, &order) => self.drop_stale(order),
+            // Nothing can be done now; the coordinator hears of it when the guard is back.
+            order => self.refuse(order, "the guard cannot be reached"),
+        }
+    }
+
+    /// Asks a guard that was quiet for long whether it is there.
+    async fn ask_whether_there(&mut self, link: &mut Link) -> Result<(), LinkError> {
+        if self.pending.values().any(|asked| asked.due.is_some()) {
+            return Ok(());
+        }
+        let body = Body::Examine { signals: Vec::new() };
+        self.ask(link, body, Pending::Nothing).await
+    }
+
     /// One conversation with the guard.
     async fn converse(&mut self, mut link: Link) -> Ended {
         let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut heard_at = Instant::now();
         loop {
             let probe_at = self.next_probe();
+            let answer_by = self.pending.values().filter_map(|asked| asked.due).min();
             let ended = tokio::select! {
                 // The coordinator wants something. Receiving is cancel-safe.
                 order = self.orders.recv() => match order {
@@ -215,9 +312,14 @@ impl Agent {
                 },
                 // The guard answers, or tells something by itself. What was read is kept in the link.
                 message = link.receive() => match message {
-                    Ok(message) => self.heard_guard(message, &mut link).await,
+                    Ok(message) => {
+                        heard_at = Instant::now();
+                        self.heard_guard(message, &mut link).await
+                    }
                     Err(error) => Err(error),
                 },
+                // It should have answered. Whatever it still makes of what it was asked ends with this connection.
+                () = sleep_until(answer_by) => Err(link.silent()),
                 // Something changed in an instance's folder.
                 () = self.doorbell.notified() => {
                     self.look(false);
@@ -227,7 +329,11 @@ impl Agent {
                 () = tokio::time::sleep_until(look_at) => {
                     look_at = Instant::now() + LOOK_EVERY;
                     self.look(false);
-                    Ok(None)
+                    if heard_at.elapsed() < QUIET_FOR {
+                        Ok(None)
+                    } else {
+                        self.ask_whether_there(&mut link).await.map(|()| None)
+                    }
                 }
                 // A probe is due.
                 () = sleep_until(probe_at) => {
@@ -247,6 +353,10 @@ impl Agent {
                 Ok(Some(ended)) => return ended,
                 Err(error) => {
                     tracing::error!(%error, "the guard is lost");
+                    // One that has ended is replaced at once, and if not that is told.
+                    if let LinkError::Silent { .. } = error {
+                        self.tell(Report::Unreachable(error.to_string()));
+                    }
                     return Ended::Lost;
                 }
             }

@@ -1,6 +1,6 @@
 //! `lockstep down`: the end of everything, also when no reconciler runs to be asked for it.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -14,11 +14,16 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::client::Client;
 use super::{Failure, SettingsFile, block_on, output};
+use crate::agent::Folders;
 use crate::settings::Settings;
+use crate::store::{StateLock, StoreError};
 use crate::web;
 
 /// How long the programs may take to be gone after they said that all is down.
 const LAST_STEPS: Duration = Duration::from_secs(10);
+/// How long a reconciler that is starting may take until it can be asked, and how often is looked.
+const COMES_UP: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// End the reconciler, the services and the guard
 ///
@@ -37,16 +42,15 @@ impl Down {
 }
 
 async fn down(settings: &Settings) -> Result<(), Failure> {
-    // A handle first: what is asked to end must not be gone before it can be waited for.
-    let reconciler = match web::connect(&settings.state).await {
-        Ok(stream) => Ending::of(&stream, "the reconciler")?,
-        Err(_) => None,
-    };
-    let Some(reconciler) = reconciler else {
-        return match guard_down(settings)? {
-            true => output::line("all is down: services and guard; no reconciler ran"),
-            false => output::line("nothing is running"),
-        };
+    let reconciler = match find(settings).await? {
+        Found::Reconciler(reconciler) => reconciler,
+        // Kept until the end: nobody comes up meanwhile.
+        Found::Nobody(_lock) => {
+            return match guard_down(settings)? {
+                true => output::line("all is down: services and guard; no reconciler ran"),
+                false => output::line("nothing is running"),
+            };
+        }
     };
     let services = settings
         .services
@@ -55,6 +59,11 @@ async fn down(settings: &Settings) -> Result<(), Failure> {
         .max()
         .unwrap_or_default();
     let limit = services + LAST_STEPS;
+    // The guard's socket is gone before its process is.
+    let guard = match lockstep_guard::connect(&settings.state) {
+        Ok(stream) => Ending::of(&stream, "the guard")?,
+        Err(_) => None,
+    };
     let client = Client::of(settings);
     let told = client.post::<()>("/api/v1/down", &());
     let told = tokio::time::timeout(limit, told).await.unwrap_or_else(|_| {
@@ -76,14 +85,58 @@ async fn down(settings: &Settings) -> Result<(), Failure> {
     reconciler.wait()?;
     // Gone by now, unless it was out of the reconciler's reach.
     guard_down(settings)?;
+    if let Some(guard) = guard {
+        guard.wait()?;
+    }
     output::line("all is down: reconciler, services and guard")
+}
+
+/// Who is there to be asked.
+enum Found {
+    /// A reconciler that answers.
+    Reconciler(Ending),
+    /// None, and none comes up as long as this is kept. There may be no state folder to keep anything in.
+    Nobody(Option<StateLock>),
+}
+
+/// Looks for the reconciler. One that is starting, or ending, is waited for.
+async fn find(settings: &Settings) -> Result<Found, Failure> {
+    let look = async {
+        loop {
+            // A handle first: what is asked to end must not be gone before it can be waited for.
+            if let Ok(stream) = web::connect(&settings.state).await
+                && let Some(reconciler) = Ending::of(&stream, "the reconciler")?
+            {
+                return Ok(Found::Reconciler(reconciler));
+            }
+            match StateLock::take(&settings.state) {
+                Ok(Some(lock)) => return Ok(Found::Nobody(Some(lock))),
+                Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
+                Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Found::Nobody(None));
+                }
+                Err(error) => return Err(Failure::refused(error)),
+            }
+        }
+    };
+    tokio::time::timeout(COMES_UP, look).await.unwrap_or_else(|_| {
+        Err(Failure::refused(format!(
+            "a reconciler is starting or ending on {}, and has neither answered nor ended within {} s: look at its \
+             log; when it is ended by a signal, `lockstep down` asks the guard itself",
+            settings.state.display(),
+            COMES_UP.as_secs()
+        )))
+    })
 }
 
 /// Ends services and guard without a reconciler; says whether there was a guard.
 fn guard_down(settings: &Settings) -> Result<bool, Failure> {
     let stream = match lockstep_guard::connect(&settings.state) {
         Ok(stream) => stream,
-        Err(GuardError::NotThere { .. }) => return Ok(false),
+        Err(GuardError::NotThere { .. }) => {
+            Folders::remove_unused(&settings.state);
+            return Ok(false);
+        }
         Err(error) => return Err(Failure::refused(error)),
     };
     let Some(ending) = Ending::of(&stream, "the guard")? else {
@@ -92,6 +145,8 @@ fn guard_down(settings: &Settings) -> Result<bool, Failure> {
     // One that is ending already does not answer any more: then its end is what counts.
     shut_down(stream).or_else(|failure| ending.wait().map_err(|_| failure))?;
     ending.wait()?;
+    // Nobody else is left to do it.
+    Folders::remove(&settings.state).map_err(Failure::refused)?;
     Ok(true)
 }
 

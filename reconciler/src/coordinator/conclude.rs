@@ -129,7 +129,6 @@ impl Coordinator {
                 self.aborted = None;
                 self.alarms.remove("drift");
                 self.metrics.settled(seen.elapsed());
-                self.owe_reloads(&rollout);
             }
             Outcome::RolledBack { .. } | Outcome::Superseded => match (&mut self.live, &self.active) {
                 (Some(live), Some(active)) if active.current == Some(rollout.back) => {

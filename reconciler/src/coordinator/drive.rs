@@ -27,6 +27,7 @@ impl Coordinator {
                     .or_default()
                     .restarts += 1;
             }
+            Report::Unreachable(why) => self.unreachable(why),
             Report::Event(event) => {
                 if event == Event::AgentLost {
                     self.connected = false;
@@ -53,6 +54,7 @@ impl Coordinator {
                     self.event(Event::Checked { service, verdict });
                 }
             }
+            Report::Reminded { whom, unsent } => self.reminded(whom, unsent),
             Report::Stopped(result) => {
                 if self
                     .active
@@ -210,13 +212,16 @@ impl Coordinator {
             .as_ref()
             .is_some_and(|active| active.rollout.outcome().is_some())
         {
+            let Some(Active {
+                rollout, recovered, ..
+            }) = self.active.take()
+            else {
+                return;
+            };
+            self.owe_reloads(&rollout);
             // Members of what was recovered were left to it, and without a release nobody was started at all:
             // whoever it did not start is started now.
-            let ended = self
-                .active
-                .take()
-                .filter(|active| active.recovered || active.rollout.kind == rollout::Kind::Healing);
-            if let Some(Active { rollout, .. }) = ended {
+            if recovered || rollout.kind == rollout::Kind::Healing {
                 self.start_the_dead(|name| rollout.members.contains_key(&MemberId::only(name)));
             }
         }

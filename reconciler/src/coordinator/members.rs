@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 use lockstep_core::instances::{Instance, InstanceState};
-use lockstep_core::rollout::{self, Effect, Life, Member, MemberId};
+use lockstep_core::rollout::{self, Effect, Life, Member, MemberId, Outcome};
 use lockstep_core::service::{Reload, ServiceName, Tier};
+
+use lockstep_protocol::InstanceToken;
 
 use super::Coordinator;
 use crate::agent::{Order, Target};
+use crate::events::Event as Record;
 
 impl Coordinator {
     /// The members of a rollout: everybody the plan touches, with what is known of them now.
@@ -69,7 +72,7 @@ impl Coordinator {
             let Some(instance) = self
                 .instances
                 .get_mut(&id)
-                .filter(|instance| instance.owed_reload)
+                .filter(|instance| instance.is_owed(now))
             else {
                 continue;
             };
@@ -83,7 +86,7 @@ impl Coordinator {
                     instance: instance_token,
                     signal,
                 });
-                instance.owed_reload = false;
+                instance.note_sent(now);
             }
         }
         if !targets.is_empty() {
@@ -91,13 +94,53 @@ impl Coordinator {
         }
     }
 
-    /// Marks those that were told without being fit yet.
+    /// Reloads that were owed were sent, or could not be: then they still are.
+    pub(super) fn reminded(
+        &mut self,
+        whom: Vec<(MemberId, InstanceToken)>,
+        mut unsent: BTreeMap<MemberId, String>,
+    ) {
+        let mut news = Vec::new();
+        for (id, token) in whom {
+            let why = unsent.remove(&id);
+            let Some(instance) = self.instances.get_mut(&id) else {
+                continue;
+            };
+            if instance.note_paid(&token, why)
+                && let Some(owed) = &instance.owed
+            {
+                news.push(Record {
+                    service: Some(id.service.to_string()),
+                    instance: Some(token.0),
+                    message: owed.phrase(),
+                    ..Record::new("Alarm")
+                });
+            }
+        }
+        if news.is_empty() {
+            return;
+        }
+        match self.active.as_mut().filter(|active| active.quiet) {
+            // While somebody may be paused, nothing is written.
+            Some(active) => active.waiting.extend(news),
+            None => self.events.append(news),
+        }
+    }
+
+    /// Marks those that were told without being fit yet, whichever way it ended: a service that states nothing may
+    /// have read either release at its start.
     pub(super) fn owe_reloads(&mut self, rollout: &rollout::Rollout) {
+        match rollout.outcome() {
+            Some(Outcome::Settled { .. } | Outcome::RolledBack { .. } | Outcome::Superseded) => {}
+            // Nothing was switched, or all else is another's business.
+            Some(Outcome::Aborted { .. } | Outcome::Rejected { .. } | Outcome::Deposed) | None => return,
+        }
+        let now = self.clock.now();
         for (id, member) in &rollout.members {
             let blind = member.tier < Tier::Acknowledged && member.part == rollout::Part::Absent;
             let signalled = matches!(member.reload, Reload::Signal(_));
             if let (true, true, Some(instance)) = (blind, signalled, self.instances.get_mut(id)) {
-                instance.owed_reload = true;
+                instance.owe(now);
             }
         }
     }

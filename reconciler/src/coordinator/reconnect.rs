@@ -130,9 +130,28 @@ impl Coordinator {
         }
     }
 
+    /// Until the guard answers nobody can be told anything, and a candidate waits.
+    pub(super) fn unreachable(&mut self, why: String) {
+        let known = self.alarms.insert("guard", why.clone());
+        if known.is_some() {
+            return;
+        }
+        let record = Record {
+            rollout: self.active.as_ref().map(|active| active.rollout.id.clone()),
+            message: why,
+            ..Record::new("Alarm")
+        };
+        match self.active.as_mut().filter(|active| active.quiet) {
+            // While somebody may be paused, nothing is written.
+            Some(active) => active.waiting.push(record),
+            None => self.events.append([record]),
+        }
+    }
+
     /// The guard answers: who lives is known, and whoever should live and does not is started.
     pub(super) fn connected(&mut self, services: &[Supervised], ages: &BTreeMap<ServiceName, Duration>) {
         let now = self.clock.now();
+        self.alarms.remove("guard");
         let mut alive = BTreeMap::new();
         for known in services {
             let name = ServiceName::new(&known.service);

@@ -88,8 +88,9 @@ fn main() -> ExitCode {
 
 async fn serve(args: Args) -> Result<(), BrokerError> {
     let (listener, bound) = bind(args.listen).await?;
-    say(&format!("listening on {bound}"));
+    // The counts are there before anybody is told where to connect.
     let stats = Arc::new(Stats::new(args.stats)?);
+    say(&format!("listening on {bound}"));
     if let Some(at) = args.stats_listen {
         let (listener, bound) = bind(at).await?;
         say(&format!("stats on {bound}"));

@@ -319,7 +319,7 @@ fn each_key_of_the_log_is_taken_while_running() {
 
 #[test]
 fn reconnecting_is_switched_off_and_on_while_running() {
-    let mut stack = Stack::start(&[]);
+    let mut stack = Stack::start_at_lasting_port();
     stack.take("ibkr.auto_reconnect = false");
     let port = stack.broker.port;
     stack.broker = Broker::none();

@@ -239,3 +239,39 @@ fn states_are_printed_as_they_are_written() {
         assert_eq!(json, format!("{:?}", state.as_str()));
     }
 }
+
+#[test]
+fn a_reload_that_is_owed_is_paid_by_its_answer_alone() {
+    let verify = verify(Tier::Running);
+    let mut instance = Instance::default();
+    instance.note_started(token("one"), 7, seconds(0));
+    let current =
+        |instance: &Instance| instance.current(&red(), &verify, Some(&live()), &ReadsTable::default());
+    assert!(current(&instance));
+
+    instance.owe(seconds(20));
+    assert!(!current(&instance), "what it runs is not known");
+    assert!(instance.is_owed(seconds(20)));
+    instance.note_sent(seconds(20));
+    assert!(!instance.is_owed(seconds(20)), "the answer is waited for");
+    assert!(instance.is_owed(seconds(21)), "and did not come");
+    assert_eq!(instance.next_moment(&verify, seconds(20)), Some(seconds(21)));
+
+    let deaf = || Some("no handler".to_owned());
+    assert!(instance.note_paid(&token("one"), deaf()), "that is news");
+    assert!(!instance.note_paid(&token("one"), deaf()), "and then it is not");
+    assert!(instance.owed.as_ref().unwrap().phrase().contains("no handler"));
+    instance.note_sent(seconds(21));
+    assert!(!instance.is_owed(seconds(22)), "more and more rarely");
+    assert!(instance.is_owed(seconds(23)));
+
+    instance.note_paid(&token("another"), None);
+    assert!(!current(&instance), "that was another process");
+    instance.note_paid(&token("one"), None);
+    assert!(current(&instance));
+    assert!(!instance.is_owed(seconds(90)));
+
+    instance.owe(seconds(90));
+    instance.note_started(token("two"), 8, seconds(91));
+    assert!(current(&instance), "it read what is current at its start");
+}

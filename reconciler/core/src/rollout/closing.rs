@@ -1,7 +1,7 @@
 //! The end: the outcome is written to the journal, and only then reported.
 
 use super::notice::in_one_line;
-use super::{Command, Event, Moment, NoticeKind, Outcome, Phase, Rollout};
+use super::{Command, Event, Moment, NoticeKind, Outcome, Phase, Progress, Rollout};
 use crate::ledger::back_off;
 
 /// Goes on to write the outcome.
@@ -32,7 +32,13 @@ pub(super) fn closing(rollout: &mut Rollout, event: Event, now: Moment, out: &mu
                     rollout.say_why(NoticeKind::Settled, format!("unproven: {}", names.join(", ")))
                 }
                 Outcome::RolledBack { failures } => {
-                    rollout.say_why(NoticeKind::RolledBack, in_one_line(failures))
+                    let mut why = vec![in_one_line(failures)];
+                    let unproven = rollout.select(|member| member.progress == Progress::Unproven);
+                    if !unproven.is_empty() {
+                        let names: Vec<_> = unproven.iter().map(ToString::to_string).collect();
+                        why.push(format!("unproven: {}", names.join(", ")));
+                    }
+                    rollout.say_why(NoticeKind::RolledBack, why.join("; "))
                 }
                 Outcome::Aborted { reason } => rollout.say_why(NoticeKind::Aborted, reason.clone()),
                 Outcome::Superseded => rollout.say_why(

@@ -35,7 +35,7 @@ pub(super) fn preparing(rollout: &mut Rollout, event: Event, now: Moment, out: &
             }
         }
         Event::AgentLost => {
-            let reason = "the guard cannot be reached; it is started again".to_owned();
+            let reason = "the guard cannot be reached any more: tried again when it answers".to_owned();
             return give_up(rollout, state, reason, out);
         }
         Event::Tick => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Process, Service, Volume, until};
+use crate::support::{Process, Service, Volume, port, until};
 
 pub(crate) const ORCHESTRATOR: &str = env!("CARGO_BIN_EXE_orchestrator");
 
@@ -144,6 +144,11 @@ impl Stack {
 
     pub(crate) fn start_at(as_of: &str, broker: &[&str]) -> Self {
         Self::start_with(as_of, "127.0.0.1", 0, broker)
+    }
+
+    /// With a broker that can be started again at the same port.
+    pub(crate) fn start_at_lasting_port() -> Self {
+        Self::start_with(WEDNESDAY, "127.0.0.1", port(), &[])
     }
 
     /// At a port that LIVE accepts, on an address of this process.

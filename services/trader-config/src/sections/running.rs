@@ -19,8 +19,8 @@ pub struct Scanner {
         extend("x-lockstep-effect" = { "restart": ["scanner"] })
     )]
     pub port: u16,
-    /// The most calls that are answered at one time. As many again wait, and more are refused.
-    #[schemars(title = "Maximum concurrency", range(min = 1, max = 1000), extend("x-unit" = "calls"))]
+    /// The most scans (or questions for contracts) that are answered at one time. As many again wait, and more are refused.
+    #[schemars(title = "Maximum concurrency", range(min = 1, max = 1000), extend("x-unit" = "scans"))]
     pub max_concurrency: u32,
 }
 

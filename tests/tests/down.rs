@@ -1,0 +1,128 @@
+//! `lockstep down` while a reconciler is starting or ending: it knows of it, waits for it, and ends that too.
+
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use lockstep_tests::processes::{Process, Role};
+use lockstep_tests::wait::{eventually, stays};
+use lockstep_tests::{Lab, Service};
+use rustix::process::Signal;
+
+fn lab() -> Lab {
+    Lab::builder()
+        .service(Service::acknowledged("a"))
+        .unstarted()
+        .start()
+}
+
+fn start(lab: &Lab, word: &str) -> Child {
+    Command::new(lab.root().join("bin/lockstep"))
+        .args([word, "--settings"])
+        .arg(lab.settings())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program was built")
+}
+
+#[track_caller]
+fn said(mut child: Child) -> String {
+    let mut text = String::new();
+    for stream in [
+        child
+            .stdout
+            .take()
+            .map(|out| Box::new(out) as Box<dyn std::io::Read>),
+        child
+            .stderr
+            .take()
+            .map(|err| Box::new(err) as Box<dyn std::io::Read>),
+    ] {
+        let mut stream = stream.expect("it is piped");
+        stream.read_to_string(&mut text).expect("it says something");
+    }
+    let status = child.wait().expect("it is our child");
+    assert!(status.success(), "{status}: {text}");
+    text
+}
+
+fn reconciler(lab: &Lab) -> Option<Process> {
+    let mut all = lab.processes().into_iter();
+    all.find(|process| process.role == Role::Reconciler)
+}
+
+/// A reconciler that is stopped after it has entered its state folder and before it can be asked anything.
+fn stopped_while_it_starts(lab: &Lab) -> (Child, Process) {
+    let run = start(lab, "run");
+    let lock = lab.state().join("lock");
+    eventually("it has entered", || lock.exists());
+    let process = reconciler(lab).expect("it lives");
+    process.signal(Signal::STOP);
+    eventually("it is stopped", || process.is_stopped());
+    let asked = std::os::unix::net::UnixStream::connect(lab.state().join("control.sock"));
+    assert!(asked.is_err(), "it was to be stopped before it can be asked");
+    (run, process)
+}
+
+#[test]
+fn a_reconciler_that_starts_is_waited_for_and_ended_too() {
+    let lab = lab();
+    let (mut run, process) = stopped_while_it_starts(&lab);
+    let mut down = start(&lab, "down");
+    stays("it waits", Duration::from_secs(1), || {
+        down.try_wait().expect("it is our child").is_none()
+    });
+    process.signal(Signal::CONT);
+    let text = said(down);
+    assert!(
+        text.contains("all is down: reconciler, services and guard"),
+        "{text}"
+    );
+    assert!(run.wait().expect("it is our child").success());
+    assert_eq!(lab.processes(), Vec::new());
+    let text = said(start(&lab, "down"));
+    assert!(text.contains("nothing is running"), "{text}");
+}
+
+#[test]
+fn one_that_ends_while_it_starts_leaves_nothing_to_be_waited_for() {
+    let lab = lab();
+    let (mut run, process) = stopped_while_it_starts(&lab);
+    let mut down = start(&lab, "down");
+    stays("it waits", Duration::from_secs(1), || {
+        down.try_wait().expect("it is our child").is_none()
+    });
+    process.signal(Signal::KILL);
+    said(down);
+    assert!(!run.wait().expect("it is our child").success());
+    eventually("nobody is left", || lab.processes().is_empty());
+}
+
+#[test]
+fn nobody_starts_while_all_is_ended() {
+    // It takes its time to end, and so does `down`.
+    let slow = "trap 'while [ ! -e {lab}/go ]; do sleep 0.05; done; exit' TERM; echo up > {lab}/up; \
+                while :; do sleep 0.05; done";
+    let slow = Service::program("slow", &["/bin/sh", "-c", slow])
+        .reads(&["config.toml#slow"])
+        .reload("{ restart = {} }")
+        .pause("none")
+        .tier("running");
+    let lab = Lab::builder().service(slow).start();
+    eventually("it can be asked to end", || lab.root().join("lab/up").exists());
+    // Only guard and service are left, so that `down` asks the guard itself.
+    lab.kill_reconciler();
+    let down = start(&lab, "down");
+    let log = lab.state().join("guard.log");
+    eventually("the guard was asked", || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains("a shutdown was ordered"))
+    });
+    let refused = lab.run_to_end(&[]).failed(1);
+    assert!(refused.contains("uses the state folder"), "{refused}");
+    std::fs::write(lab.root().join("lab/go"), "").expect("the lab is ours");
+    let text = said(down);
+    assert!(text.contains("no reconciler ran"), "{text}");
+    assert_eq!(lab.processes(), Vec::new());
+}
