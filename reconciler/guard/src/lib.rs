@@ -87,6 +87,15 @@ pub fn is_signal(name: &str) -> bool {
     signal::by_name(name).is_some()
 }
 
+/// Whether a signal would kill a process now: it neither handles nor ignores it. None when the process is gone, or
+/// may not be looked at.
+#[must_use]
+pub fn would_kill(pid: u32, signal: &str) -> Option<bool> {
+    let signal = signal::by_name(signal)?;
+    let status = std::fs::read(format!("/proc/{pid}/status")).ok()?;
+    Some(signal::SignalSets::parse(&status)?.would_kill(signal))
+}
+
 /// Whether this machine knows a user of this name that a service can run as.
 ///
 /// # Errors

@@ -90,6 +90,17 @@ impl Folders {
         Ok(Self { base })
     }
 
+    /// Where they are, or would be made.
+    #[must_use]
+    pub fn place(state: &Path) -> PathBuf {
+        let [run, base] = places(state);
+        let writable = run
+            .ancestors()
+            .find(|folder| folder.exists())
+            .is_some_and(|folder| rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok());
+        if writable { run } else { base }
+    }
+
     /// The folder of a service's instance.
     #[must_use]
     pub fn of(&self, service: &ServiceName) -> PathBuf {

@@ -35,6 +35,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
 pub(crate) use link::{LinkError, claim, end_unused};
+pub(crate) use mounts::pinned_to_a_release;
 pub(crate) use task::{Agent, AgentFailed};
 
 /// What the coordinator asks of the agent.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Why an instance would never see a switch, if its mount table says so.
-pub(super) fn pinned_to_a_release(pid: u32) -> Option<String> {
+pub(crate) fn pinned_to_a_release(pid: u32) -> Option<String> {
     let table = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("mountinfo")).ok()?;
     pinned(&table)
 }

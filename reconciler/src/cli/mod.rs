@@ -15,6 +15,7 @@ mod checkout;
 mod client;
 mod completions;
 mod demo;
+mod doctor;
 mod down;
 mod events;
 mod explain;
@@ -80,6 +81,7 @@ enum Command {
     Suspend(suspend::Suspend),
     Resume(suspend::Resume),
     Demo(demo::Demo),
+    Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(completions::Man),
     #[command(hide = true)]
@@ -214,6 +216,7 @@ pub fn main() -> ExitCode {
         Command::Suspend(command) => command.execute(&settings),
         Command::Resume(command) => command.execute(&settings),
         Command::Demo(command) => command.execute(),
+        Command::Doctor(command) => command.execute(&settings),
         Command::Completions(command) => command.execute(),
         Command::Man(command) => command.execute(),
         Command::DemoMinder(command) => command.execute(),

@@ -8,7 +8,8 @@ mod harness;
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};
 
 /// The subcommands that have a help of their own.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
+    "doctor",
     "run",
     "guard",
     "down",
