@@ -33,6 +33,13 @@ fn existing(folder: &Path) -> Option<&Path> {
 
 /// Tries what a release and its switch need, in a folder that is gone afterwards.
 fn writing(what: &str, folder: &Path) -> Finding {
+    if folder.exists() && !folder.is_dir() {
+        return Finding::problem(
+            what,
+            format!("{} is no folder", folder.display()),
+            "move it away, or choose another folder in the settings",
+        );
+    }
     let Some(place) = existing(folder) else {
         return Finding::problem(
             what,
