@@ -42,6 +42,12 @@ enum Suite {
         /// Only the tests whose name contains this
         test: Option<String>,
     },
+    /// Units, alert rules and dashboard, judged by systemd and Prometheus themselves
+    Operator {
+        /// Install what is missing by apt-get: systemd and prometheus
+        #[arg(long)]
+        install: bool,
+    },
     /// Measure, in a release build, and print the figures
     Bench {
         /// Few repetitions: to see whether it works, not what it costs
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
             install: _,
         } => chaos(seconds, seed),
         Suite::Servers { install, test } => servers(install, test),
+        Suite::Operator { install } => operator(install),
         Suite::Bench { quick, part } => bench(quick, part),
     }
 }
@@ -104,6 +111,27 @@ fn servers(install: bool, test: Option<String>) -> ExitCode {
     let mut command = cargo(&["test", "--no-fail-fast"]);
     command.args(["--features", "servers", "--test", "servers", "--"]);
     command.args(test);
+    counted(command)
+}
+
+fn operator(install: bool) -> ExitCode {
+    let needed = [
+        Needed {
+            package: "systemd",
+            places: &["/usr/bin/systemd-analyze"],
+        },
+        Needed {
+            package: "prometheus",
+            places: &["/usr/bin/promtool", "/usr/local/bin/promtool"],
+        },
+    ];
+    if let Err(why) = have(&needed, install) {
+        eprintln!("{why}");
+        println!("0 passed, 1 failed");
+        return ExitCode::FAILURE;
+    }
+    let mut command = cargo(&["test", "--no-fail-fast"]);
+    command.args(["--features", "operator", "--test", "operator"]);
     counted(command)
 }
 
