@@ -115,6 +115,22 @@ fn down_says_that_services_may_live_and_fails() {
 }
 
 #[test]
+fn down_ends_whom_a_dead_guard_left_behind_or_says_that_they_may_live() {
+    let lab = lab();
+    let before = lab.services();
+    let record = lose_guard(&lab);
+    lab.kill_reconciler();
+    let said = lab.lockstep(&["down"]).failed(1);
+    assert!(said.contains("guard.json") && said.contains("may live"), "{said}");
+    lab.assert_same_processes(&before);
+    fs::write(lab.state().join("guard.json"), record).expect("the lab is ours");
+    lab.lockstep(&["down"]).done();
+    assert_eq!(lab.processes(), Vec::new());
+    let said = lab.lockstep(&["down"]).done();
+    assert!(said.contains("nothing is running"), "{said}");
+}
+
+#[test]
 fn down_fails_at_once_when_the_guard_dies_in_the_middle() {
     let deaf = "trap '' TERM; echo deaf > {lab}/deaf; while :; do sleep 0.05; done";
     let deaf = Service::program("deaf", &["/bin/sh", "-c", deaf])

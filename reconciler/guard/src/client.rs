@@ -3,6 +3,8 @@
 //! Frames are made and read by [`encode`](crate::encode) and [`Decoder`](crate::Decoder).
 
 use crate::error::GuardError;
+use crate::processes::table::Processes;
+use crate::record::{Record, boot};
 use crate::state::{SOCKET, StateFolder};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
@@ -33,6 +35,32 @@ fn dial(folder: &StateFolder) -> Result<UnixStream, Errno> {
     rustix::net::connect(&stream, &SocketAddrUnix::new(folder.socket())?)?;
     ioctl_fionbio(&stream, false)?;
     Ok(UnixStream::from(stream))
+}
+
+/// Whether somebody lives whom a guard of this state folder had started and left behind. A guard that is started finds
+/// them again.
+pub fn left_behind(state: &Path) -> Result<bool, GuardError> {
+    let Ok(folder) = StateFolder::open(state) else {
+        return Ok(false);
+    };
+    let Some(record) = Record::load(&folder)? else {
+        return Ok(false);
+    };
+    if record.boot != boot()? {
+        return Ok(false);
+    }
+    let mut processes = Processes::open().map_err(GuardError::system("cannot open /proc"))?;
+    for process in record
+        .services
+        .iter()
+        .filter_map(|service| service.process.as_ref())
+    {
+        let lives = processes.lives(process.pid, process.start_ticks);
+        if lives.map_err(GuardError::system("cannot read /proc"))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Starts a guard for this state folder, and returns when it answers. It belongs to nobody: it has a session

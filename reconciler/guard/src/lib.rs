@@ -64,7 +64,7 @@ mod supervise;
 mod urgency;
 pub mod wire;
 
-pub use client::{connect, spawn};
+pub use client::{connect, left_behind, spawn};
 pub use error::GuardError;
 pub use frame::{Decoder, FrameError, encode};
 pub use guard::ExitReason;

@@ -134,8 +134,11 @@ fn guard_down(settings: &Settings) -> Result<bool, Failure> {
     let stream = match lockstep_guard::connect(&settings.state) {
         Ok(stream) => stream,
         Err(GuardError::NotThere { .. }) => {
-            Folders::remove_unused(&settings.state);
-            return Ok(false);
+            if !taken_over(settings)? {
+                Folders::remove_unused(&settings.state);
+                return Ok(false);
+            }
+            lockstep_guard::connect(&settings.state).map_err(Failure::refused)?
         }
         Err(error) => return Err(Failure::refused(error)),
     };
@@ -147,6 +150,21 @@ fn guard_down(settings: &Settings) -> Result<bool, Failure> {
     ending.wait()?;
     // Nobody else is left to do it.
     Folders::remove(&settings.state).map_err(Failure::refused)?;
+    Ok(true)
+}
+
+/// Has a new guard take over whom a dead one left behind, so that they can be ended; false where that is nobody.
+fn taken_over(settings: &Settings) -> Result<bool, Failure> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::refused(format!(
+            "there is no guard, and whoever it had started may live: {error}"
+        ))
+    };
+    if !lockstep_guard::left_behind(&settings.state).map_err(|error| failed(&error))? {
+        return Ok(false);
+    }
+    let program = std::env::current_exe().map_err(|error| failed(&error))?;
+    lockstep_guard::spawn(&settings.state, &program).map_err(|error| failed(&error))?;
     Ok(true)
 }
 

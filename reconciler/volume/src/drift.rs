@@ -201,7 +201,13 @@ pub(crate) fn files(folder: &Path, manifest: &mut Manifest) -> Result<Vec<(PathB
         }
     }
     let mut seen_files = 0;
-    for Seen { path, meta } in scan::walk(folder)? {
+    // A release that is gone as a whole misses every file.
+    let seen = if look::exists(folder)? {
+        scan::walk(folder)?
+    } else {
+        Vec::new()
+    };
+    for Seen { path, meta } in seen {
         if meta.is_dir() {
             if !folders.contains(&path) {
                 found.push((path, FileChange::Extra));

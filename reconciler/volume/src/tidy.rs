@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use lockstep_protocol::{Digest, SwitchNumber};
+use rustix::io::Errno;
 
 use crate::draft::{Draft, DraftError, Sealed};
 use crate::error::{ChangeError, FileError};
@@ -104,7 +105,15 @@ impl Volume {
 
     /// Moves a release and its manifest out of the volume.
     fn retire(&mut self, name: &ReleaseName) -> Result<Option<Retired>, FileError> {
-        let folder = self.set_aside(&self.at.release(name))?;
+        let path = self.at.release(name);
+        let folder = match self.set_aside(&path) {
+            // Somebody took it away before. Its manifest goes at the next start, as one without a release.
+            Err(error) if error.errno == Errno::NOENT && !look::exists(&path)? => {
+                self.kept.remove(name);
+                return Ok(None);
+            }
+            done => done?,
+        };
         let Some(kept) = self.kept.remove(name) else {
             return Ok(None);
         };

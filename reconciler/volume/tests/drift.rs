@@ -138,6 +138,21 @@ fn missing_extra_and_replaced_things_are_told_apart() {
 }
 
 #[test]
+fn a_release_that_is_gone_as_a_whole_misses_every_file() {
+    let case = case();
+    let release = fs::canonicalize(case.root.join("current")).unwrap();
+    open_up(&release);
+    fs::remove_dir_all(release).unwrap();
+    let missing = |path| file(path, FileChange::Missing);
+    case.heals(&[
+        missing(".lockstep/release.json"),
+        missing("a.toml"),
+        missing("d/e/y"),
+        missing("d/x"),
+    ]);
+}
+
+#[test]
 fn changed_permissions_are_told_as_such() {
     let case = case();
     fs::set_permissions(case.live("a.toml"), Permissions::from_mode(0o644)).unwrap();
