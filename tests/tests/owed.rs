@@ -74,6 +74,10 @@ impl Deaf {
             service.expect("it is in the settings").current
         };
         lab.wait_status("b is not known to run what is live", |status| !b(status));
+        // Also by the next reconciler.
+        lab.stop_reconciler();
+        lab.start_reconciler();
+        lab.wait_status("it is remembered", |status| !b(status));
         let process = lab.process("b");
         self.hears();
         eventually("it was told", || self.runs() == Some(value));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lockstep_protocol::{Digest, Revision};
+use lockstep_protocol::{Digest, InstanceToken, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::rollout::{Effect, Failure};
@@ -98,6 +98,8 @@ pub struct Ledger {
     /// Services that a stuck rollout had not heard when another took its place: whatever comes next has to hear
     /// them, until something ends with all of them heard.
     pub unheard: BTreeMap<ServiceName, Effect>,
+    /// Instances that are owed one more reload, because they were told while they were starting.
+    pub owed: BTreeMap<ServiceName, InstanceToken>,
 }
 
 impl Ledger {

@@ -311,16 +311,17 @@ impl Guard {
         let Some(service) = self.services.get_mut(name) else {
             return;
         };
-        let (alive, waiters) = match replace(&mut service.phase, Phase::Down) {
-            Phase::Alive(alive) => (alive, Vec::new()),
-            Phase::Stopping { alive, waiters, .. } => (alive, waiters),
+        let (alive, waiters, ordered) = match replace(&mut service.phase, Phase::Down) {
+            Phase::Alive(alive) => (alive, Vec::new(), false),
+            Phase::Stopping { alive, waiters, .. } => (alive, waiters, true),
             other @ (Phase::Down | Phase::Due { .. } | Phase::Launching { .. }) => {
                 service.phase = other;
                 return;
             }
         };
         self.unsaved = true;
-        service.last_exit = Some(exit.clone());
+        // An end that was ordered says nothing about the service.
+        service.last_exit = (!ordered).then(|| exit.clone());
         let now = Moment::now();
         let mut wait = None;
         if service.wanted && is_started_again(service.definition.restart, &exit) {

@@ -1,8 +1,8 @@
 //! Putting the small things right that a killed process or a power cut leaves in the mirror's folder, each of
 //! which would make every later fetch fail: lock files, unfinished packs, refs without contents.
 //!
-//! It goes by what git documents of these files. It never touches objects, and nothing that is recent: another
-//! process may be at work.
+//! It goes by what git documents of these files, and never touches objects. A mirror belongs to one process: whoever
+//! else has it open was killed, or hangs and was taken over from, and the locks that it held are nobody's any more.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,17 @@ use std::time::{Duration, SystemTime};
 
 use crate::mirror::KEPT;
 
-/// A lock file this old belongs to a process that died: git holds one for milliseconds.
-const STALE_LOCK: Duration = Duration::from_secs(60);
 /// A pack this old that is still unfinished belongs to a process that died.
 const STALE_PACK: Duration = Duration::from_secs(3600);
+
+/// What is said of a file that is taken away.
+const SWEPT: &str = "removed what a killed process had left in the mirror";
 
 /// Mends what can be mended without looking at objects. What fails here is met again, with a message, by
 /// whoever needs the file.
 pub(crate) fn after_a_crash(dir: &Path) {
     for path in files(dir).filter(|path| is_lock(path)) {
-        sweep(&path, STALE_LOCK);
+        remove(&path, SWEPT);
     }
     // libgit2 writes a pack under a name without extension, and renames it when it is whole.
     for path in files(&dir.join("objects/pack")).filter(|path| path.extension().is_none()) {
@@ -37,7 +38,7 @@ pub(crate) fn after_a_crash(dir: &Path) {
         folders.extend(entries(&folder).filter(|path| path.is_dir()));
         for path in files(&folder) {
             if is_lock(&path) {
-                sweep(&path, STALE_LOCK);
+                remove(&path, SWEPT);
             } else {
                 mend_ref(dir, &path);
             }
@@ -80,7 +81,7 @@ fn is_lock(path: &Path) -> bool {
 fn sweep(path: &Path, age: Duration) {
     let written = fs::metadata(path).and_then(|meta| meta.modified());
     if written.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|past| past > age)) {
-        remove(path, "removed what a killed process had left in the mirror");
+        remove(path, SWEPT);
     }
 }
 

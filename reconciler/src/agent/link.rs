@@ -158,12 +158,18 @@ impl Link {
 
 /// Claims a term above every one that the guard has seen, and gives it. Whoever had a lower one is deposed.
 ///
+/// One that begins anew names the term that it had: if a higher one has spoken since, it is deposed and claims nothing.
+///
 /// # Errors
 /// When the guard cannot be reached.
-pub async fn claim(spec: &AgentSpec) -> Result<u64, LinkError> {
+pub async fn claim(spec: &AgentSpec, had: Option<u64>) -> Result<u64, LinkError> {
     let mut spec = spec.clone();
+    let deposed = |highest: u64| had.is_some_and(|had| highest > had);
     loop {
         match Link::open(&spec).await {
+            Ok((_, _, highest)) | Err(LinkError::Deposed { highest }) if deposed(highest) => {
+                return Err(LinkError::Deposed { highest });
+            }
             // One that was used before is somebody else's, even if nobody else answers under it now.
             Ok((_, _, highest)) if highest >= spec.term => spec.term = highest + 1,
             Ok(_) => return Ok(spec.term),

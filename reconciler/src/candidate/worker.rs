@@ -193,7 +193,11 @@ impl Thread {
                 Some(Request::Judge(text, answer)) => {
                     let _ = answer.send(self.judge_text(&text));
                 }
-                Some(Request::Pin(revisions)) => self.pin(&revisions),
+                Some(Request::Pin(revisions)) => {
+                    self.pin(&revisions);
+                    // A busy repository leaves no interval for it.
+                    self.tidy();
+                }
                 Some(Request::Work(work)) => {
                     work(&mut self.mirror);
                     due = Instant::now() + self.look(false);
@@ -211,7 +215,7 @@ impl Thread {
         }
     }
 
-    /// Each fetch leaves a pack: they are made one when the interval is over and nobody has asked for anything.
+    /// Each fetch leaves a pack: many are made one, after a rollout or when nobody asks for anything.
     fn tidy(&mut self) {
         match self.mirror.tidy() {
             Ok(false) => {}

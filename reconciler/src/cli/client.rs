@@ -2,7 +2,7 @@
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -75,7 +75,8 @@ impl<'s> Client<'s> {
             .send_request(request)
             .await
             .map_err(|error| unreachable(&error))?;
-        if response.status().is_success() {
+        let status = response.status();
+        if status.is_success() {
             return Ok(response);
         }
         let bytes = response
@@ -88,6 +89,10 @@ impl<'s> Client<'s> {
             |_| String::from_utf8_lossy(&bytes).into_owned(),
             |body| body.error,
         );
+        // It is not refused: nobody is there to say so.
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return Err(Failure::unreachable(message));
+        }
         Err(Failure::refused(message))
     }
 }

@@ -145,8 +145,15 @@ fn guard_down(settings: &Settings) -> Result<bool, Failure> {
     let Some(ending) = Ending::of(&stream, "the guard")? else {
         return Ok(false);
     };
+    let services = settings
+        .services
+        .iter()
+        .map(|service| service.process.stop_within)
+        .max()
+        .unwrap_or_default();
     // One that is ending already does not answer any more: then its end is what counts.
-    shut_down(stream).or_else(|failure| ending.wait().map_err(|_| failure))?;
+    shut_down(stream, services + LAST_STEPS, ending.pid)
+        .or_else(|failure| ending.wait().map_err(|_| failure))?;
     ending.wait()?;
     // Nobody else is left to do it.
     Folders::remove(&settings.state).map_err(Failure::refused)?;
@@ -209,11 +216,16 @@ impl Ending {
 }
 
 /// Speaks to the guard itself. Blocks until all services are gone, as long as their settings let them take.
-fn shut_down(stream: UnixStream) -> Result<(), Failure> {
+fn shut_down(stream: UnixStream, limit: Duration, pid: i32) -> Result<(), Failure> {
+    let limited = stream
+        .set_read_timeout(Some(limit))
+        .and_then(|()| stream.set_write_timeout(Some(limit)));
+    limited.map_err(lost)?;
     let mut guard = Talk {
         stream,
         decoder: Decoder::default(),
         id: 0,
+        pid,
     };
     // The highest term that ever spoke may tell it to end; only the guard knows which that is.
     if let Err(Refusal::Deposed { highest_term }) = guard.ask(Body::Hello { term: 0 })? {
@@ -247,6 +259,8 @@ struct Talk {
     stream: UnixStream,
     decoder: Decoder,
     id: u64,
+    /// Who is spoken to.
+    pid: i32,
 }
 
 impl Talk {
@@ -266,7 +280,15 @@ impl Talk {
                     Message::Answer { .. } | Message::Event { .. } => {}
                 }
             }
-            match self.stream.read(&mut bytes).map_err(lost)? {
+            let read = self.stream.read(&mut bytes).map_err(|error| match error.kind() {
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => Failure::refused(format!(
+                    "the guard (process {0}) does not answer: if it is stopped, `kill -CONT {0}`, else `kill -9 {0}`; then \
+                     `lockstep down` again",
+                    self.pid
+                )),
+                _ => lost(error),
+            });
+            match read? {
                 0 => return Err(lost(std::io::ErrorKind::UnexpectedEof.into())),
                 length => self.decoder.push(&bytes[..length]),
             }

@@ -1,6 +1,7 @@
 //! `lockstep run`: the reconciler.
 
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -48,19 +49,25 @@ impl Run {
     }
 }
 
+/// When a start is tried again that went wrong in a program which had run.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// Runs the coordinator, once more with each new settings.
 async fn run(mut settings: Settings, take_over: bool) -> Result<End, Failure> {
     let mut lasting = Lasting::default();
     let mut options = Options {
         take_over,
+        anew: false,
         refused: None,
     };
     let mut before = None;
     loop {
-        let end = coordinator::run(settings.clone(), options.clone(), &mut lasting).await;
-        // Whatever another one holds since this one took over from it, this one is the rightful one.
+        let refused = options.refused.clone();
+        let end = coordinator::run(settings.clone(), options, &mut lasting).await;
+        let anew = lasting.has_run();
         options = Options {
-            take_over: true,
+            take_over: false,
+            anew,
             refused: None,
         };
         match (end, before.take()) {
@@ -73,7 +80,15 @@ async fn run(mut settings: Settings, take_over: bool) -> Result<End, Failure> {
                 tracing::error!("{refused}");
                 options.refused = Some(refused);
             }
-            (Err(error), None) => return Err(Failure::refused(error)),
+            (Err(error), None) if !anew => return Err(Failure::refused(error)),
+            // Not even those that worked: a guard that hangs, a disk that is full. Services go on, and so does this.
+            (Err(error), None) => {
+                tracing::error!(%error, "the reconciler cannot begin anew; it is tried again");
+                if lasting.ended_within(AGAIN).await {
+                    return Ok(End::Signal);
+                }
+                options.refused = refused;
+            }
         }
     }
 }
@@ -130,8 +145,8 @@ impl Signals {
         }
     }
 
-    /// Waits until the program is to end.
+    /// Waits until a program is to end that has no settings to read again: when its terminal is closed, too.
     pub async fn ended(&mut self) {
-        while self.asked().await != Asked::End {}
+        self.asked().await;
     }
 }

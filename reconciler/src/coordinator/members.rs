@@ -117,6 +117,7 @@ impl Coordinator {
                 });
             }
         }
+        self.keep_owed();
         if news.is_empty() {
             return;
         }
@@ -142,6 +143,25 @@ impl Coordinator {
             if let (true, true, Some(instance)) = (blind, signalled, self.instances.get_mut(id)) {
                 instance.owe(now);
             }
+        }
+        self.keep_owed();
+    }
+
+    /// Remembers across a restart who is owed a reload. In a pause nothing is written: what is paid once more does no
+    /// harm.
+    fn keep_owed(&mut self) {
+        let owed: BTreeMap<_, _> = self
+            .instances
+            .iter()
+            .filter(|(_, instance)| instance.owed.is_some())
+            .filter_map(|(id, instance)| {
+                Some((id.service.clone(), instance.alive.as_ref()?.instance.clone()))
+            })
+            .collect();
+        let quiet = self.active.as_ref().is_some_and(|active| active.quiet);
+        if !quiet && self.store.ledger().owed != owed {
+            let noted = self.store.change(|ledger| ledger.owed = owed);
+            self.remember(noted);
         }
     }
 }

@@ -183,6 +183,8 @@ struct Coordinator {
     aside: tokio::task::JoinSet<()>,
     down: Option<tokio::sync::oneshot::Sender<Result<(), String>>>,
     shown: Option<StatusView>,
+    /// The settings are to be read again.
+    reread: bool,
     /// Settings that were read anew: used as soon as no rollout is under way.
     settings_next: Option<Box<Settings>>,
     end: Option<End>,
@@ -192,6 +194,10 @@ impl Coordinator {
     /// The loop.
     async fn work(&mut self, signals: &mut Signals) -> End {
         loop {
+            // Nothing is read or written while somebody is paused.
+            if self.reread && !self.active.as_ref().is_some_and(|active| active.quiet) {
+                self.read_settings();
+            }
             self.consider();
             self.tidy_once();
             self.show();
@@ -207,7 +213,7 @@ impl Coordinator {
                     // The program is asked to end: services and guard go on.
                     Asked::End => return End::Signal,
                     // The settings file has changed.
-                    Asked::ReadSettings => self.read_settings(),
+                    Asked::ReadSettings => self.reread = true,
                 },
                 // An instance, or the guard. First, because a rollout waits for it.
                 Some(report) = self.reports.recv() => self.heard(report),

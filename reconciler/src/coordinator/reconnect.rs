@@ -163,7 +163,14 @@ impl Coordinator {
                     let age = ages.get(&name).copied().unwrap_or_default();
                     let since = rollout::Moment(now.0.saturating_sub(age));
                     let token = InstanceToken(process.instance.clone());
+                    let known_before = instance
+                        .alive
+                        .as_ref()
+                        .is_some_and(|alive| alive.instance == token);
                     instance.note_started(token.clone(), process.pid, since);
+                    if !known_before && self.store.ledger().owed.get(&name) == Some(&token) {
+                        instance.owe(now);
+                    }
                     alive.insert(id, token);
                 }
                 None => instance.alive = None,
@@ -187,13 +194,20 @@ impl Coordinator {
         for (name, _) in &self.services {
             self.instances.entry(MemberId::only(name)).or_default();
         }
-        let unwanted: Vec<_> = alive
-            .keys()
-            .map(|id| id.service.clone())
+        // Those that wait for their next start as well.
+        let unwanted: Vec<_> = services
+            .iter()
+            .filter(|known| known.process.is_some() || known.back_off_ms.is_some())
+            .map(|known| ServiceName::new(&known.service))
             .filter(|name| self.settings.service(name).is_none())
             .collect();
+        alive.retain(|id, _| self.settings.service(&id.service).is_some());
         if !unwanted.is_empty() {
-            tracing::warn!(services = ?unwanted, "not in the settings any more: stopped");
+            let names: Vec<_> = unwanted.iter().map(ServiceName::as_str).collect();
+            tracing::warn!(
+                services = names.join(", "),
+                "not in the settings any more: stopped"
+            );
             self.instances.retain(|id, _| !unwanted.contains(&id.service));
             self.orders.give(Order::Dismiss(unwanted));
         }
@@ -250,7 +264,7 @@ impl Coordinator {
             current,
             candidate,
         } = recovering;
-        let rollout: rollout::Rollout = match serde_json::from_value(intent.detail.clone()) {
+        let mut rollout: rollout::Rollout = match serde_json::from_value(intent.detail.clone()) {
             Ok(rollout) => rollout,
             Err(error) => {
                 // Written by a version that is not understood: what is known without it is enough to go on.
@@ -258,6 +272,10 @@ impl Coordinator {
                 return;
             }
         };
+        // Whoever was taken out of the settings since is stopped, and nobody waits for it.
+        rollout
+            .members
+            .retain(|id, _| self.settings.service(&id.service).is_some());
         let found = rollout::Found {
             current,
             quarantined: self

@@ -3,6 +3,8 @@
 //! A start takes everything up as it is and touches nobody, so new settings are taken by beginning anew with them, in
 //! the same process, once no rollout is under way. What cannot be used changes nothing, and says so.
 
+use lockstep_core::rollout::Phase;
+
 use super::{Coordinator, End};
 use crate::events::Event as Record;
 use crate::settings::Settings;
@@ -13,6 +15,7 @@ const ALARM: &str = "settings";
 impl Coordinator {
     /// Reads the settings file again.
     pub(super) fn read_settings(&mut self) {
+        self.reread = false;
         let file = self.settings.file.clone();
         let read = Settings::read_to_run(&file).map_err(|error| error.to_string());
         let usable = read.and_then(|new| may_replace(&self.settings, &new).map(|()| new));
@@ -24,6 +27,8 @@ impl Coordinator {
                 self.take_settings();
             }
             Err(reason) => {
+                // What was read before is not what lies there now.
+                self.settings_next = None;
                 let message = refusal(&reason);
                 self.events.append([Record {
                     message: message.clone(),
@@ -36,7 +41,12 @@ impl Coordinator {
 
     /// Begins anew with the settings that were read, unless a rollout is under way.
     pub(super) fn take_settings(&mut self) -> bool {
-        if self.active.is_some() || self.recovering.is_some() {
+        // Stuck has no end of its own, and new settings may be the way out; a start takes it up again.
+        let under_way = self
+            .active
+            .as_ref()
+            .is_some_and(|active| !matches!(active.rollout.phase, Phase::Stuck { .. }));
+        if under_way || self.recovering.is_some() || self.down.is_some() {
             return false;
         }
         let Some(new) = self.settings_next.take() else {

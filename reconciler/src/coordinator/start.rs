@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockstep_core::instances::ReadsTable;
 use lockstep_guard::wire::Definition;
@@ -27,7 +28,7 @@ use super::{Coordinator, End, Handle, LiveRelease, Request, drift, observe};
 use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Orders};
 use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
-use crate::cli::Signals;
+use crate::cli::{Asked, Signals};
 use crate::clock::Clock;
 use crate::events::{Event as Record, EventLog};
 use crate::history::History;
@@ -41,6 +42,8 @@ use crate::web::{self, Port, Web, WebError};
 pub struct Options {
     /// Go on although another reconciler holds the volume: the term fences it.
     pub take_over: bool,
+    /// To begin anew in the place of itself.
+    pub anew: bool,
     /// Why other settings than these are not used, if somebody wanted others.
     pub refused: Option<String>,
 }
@@ -50,9 +53,26 @@ pub struct Options {
 pub struct Lasting {
     signals: Option<Signals>,
     pub(super) doors: web::Kept,
+    /// The term that was held last.
+    term: Option<u64>,
 }
 
 impl Lasting {
+    /// Whether the loop was reached before.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        self.signals.is_some()
+    }
+
+    /// Whether a signal ends the program within this time.
+    pub async fn ended_within(&mut self, time: Duration) -> bool {
+        let Some(signals) = &mut self.signals else {
+            return false;
+        };
+        let ended = async { while signals.asked().await != Asked::End {} };
+        tokio::time::timeout(time, ended).await.is_ok()
+    }
+
     /// The signals, caught from the first time on that somebody asks for them.
     pub(super) fn signals(&mut self) -> Result<&mut Signals, StartError> {
         match &mut self.signals {
@@ -139,7 +159,7 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
     })?;
     let lock = StateLock::take(state)?;
     // One that took over holds no lock: that one answers.
-    if !options.take_over && (lock.is_none() || web::answers(state).await) {
+    if !options.take_over && !options.anew && (lock.is_none() || web::answers(state).await) {
         return Err(StartError::InUse { path: state.clone() });
     }
     let port = Port::open(&settings, options.take_over, &lasting.doors)?;
@@ -164,7 +184,7 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
         &settings.volume.path,
         OpenOptions {
             keep: settings.volume.keep,
-            take_over: options.take_over,
+            take_over: options.take_over || options.anew,
             term_at_least: Term(term_known),
             switch_at_least: switch_used,
             ..OpenOptions::default()
@@ -186,7 +206,16 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
             .filter_map(|service| Some((service.name.clone(), service.probe.clone()?)))
             .collect(),
     };
-    spec.term = agent::claim(&spec).await?;
+    // One that begins anew and was taken over from meanwhile changes nothing any more.
+    let had = lasting.term;
+    if had.is_some_and(|had| unfenced.highest_term().0 > had) {
+        return Ok(End::Deposed);
+    }
+    spec.term = match agent::claim(&spec, had).await {
+        Err(agent::LinkError::Deposed { .. }) if had.is_some() => return Ok(End::Deposed),
+        claimed => claimed?,
+    };
+    lasting.term = Some(spec.term);
     let claimed = spec.clone();
     let run = begin(
         settings,
@@ -385,6 +414,7 @@ async fn begin(
         aside: tokio::task::JoinSet::new(),
         down: None,
         shown: None,
+        reread: false,
         settings_next: None,
         end: None,
     };

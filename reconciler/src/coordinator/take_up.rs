@@ -160,9 +160,10 @@ pub(super) fn take_up(
             taken.live = read_side(volume, &side, settings, readers)?;
             return Ok(taken);
         }
-        Current::Dangling { target, .. } => {
-            Some(format!("`current` points to {}, which is gone", target.display()))
-        }
+        Current::Dangling { target, .. } => Some(format!(
+            "`current` points to {}, which is gone or does not say what it is",
+            target.display()
+        )),
         Current::Foreign { target } => {
             let target = target.map_or_else(
                 || "no link".to_owned(),

@@ -193,6 +193,13 @@ impl Settings {
             path: path.to_owned(),
             source,
         })?;
+        // A pipe in its place would be waited for.
+        if std::fs::metadata(&path).is_ok_and(|facts| !facts.is_file()) {
+            return Err(SettingsError::Unreadable {
+                path,
+                source: std::io::Error::other("it is no file"),
+            });
+        }
         let text = std::fs::read_to_string(&path).map_err(|source| SettingsError::Unreadable {
             path: path.clone(),
             source,

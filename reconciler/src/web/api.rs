@@ -39,7 +39,7 @@ impl IntoResponse for Failed {
 fn ending() -> Failed {
     Failed(
         StatusCode::SERVICE_UNAVAILABLE,
-        "the reconciler is ending".to_owned(),
+        "the reconciler ends, or begins anew with other settings; ask again".to_owned(),
     )
 }
 

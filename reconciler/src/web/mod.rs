@@ -79,7 +79,13 @@ impl Port {
         };
         match listener {
             Ok(listener) => Ok(Self::Open(address, listener)),
-            Err(error) if take_over && error.kind() == io::ErrorKind::AddrInUse => Ok(Self::Awaited(address)),
+            // Awaited by one that takes over, and still so when that one begins anew.
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && (take_over || kept.awaited == Some(address)) =>
+            {
+                Ok(Self::Awaited(address))
+            }
             Err(source) => Err(WebError::Port { address, source }),
         }
     }
@@ -133,6 +139,7 @@ impl Web {
 pub struct Kept {
     control: Option<UnixListener>,
     port: Option<(SocketAddr, std::net::TcpListener)>,
+    awaited: Option<SocketAddr>,
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -159,6 +166,10 @@ pub fn start(settings: &Settings, handle: Handle, port: Port, kept: &mut Kept) -
     kept.port = match &port {
         Port::Open(address, listener) => listener.try_clone().ok().map(|listener| (*address, listener)),
         Port::Unwanted | Port::Awaited(_) => None,
+    };
+    kept.awaited = match &port {
+        Port::Awaited(address) => Some(*address),
+        Port::Unwanted | Port::Open(..) => None,
     };
     let stop = watch::Sender::new(false);
     let mut servers = JoinSet::new();
