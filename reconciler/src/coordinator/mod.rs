@@ -24,6 +24,7 @@ mod drift;
 mod drive;
 mod execute;
 mod members;
+mod observe;
 mod points;
 mod reconnect;
 pub mod request;

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::take_up::{note_stated, take_up};
 use super::volume::VolumeThread;
-use super::{Coordinator, End, Handle, LiveRelease, Request, drift};
+use super::{Coordinator, End, Handle, LiveRelease, Request, drift, observe};
 use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Orders};
 use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
@@ -49,7 +49,17 @@ pub struct Options {
 #[derive(Default)]
 pub struct Lasting {
     signals: Option<Signals>,
-    doors: web::Kept,
+    pub(super) doors: web::Kept,
+}
+
+impl Lasting {
+    /// The signals, caught from the first time on that somebody asks for them.
+    pub(super) fn signals(&mut self) -> Result<&mut Signals, StartError> {
+        match &mut self.signals {
+            Some(signals) => Ok(signals),
+            none => Ok(none.insert(Signals::catch().map_err(StartError::System)?)),
+        }
+    }
 }
 
 /// Why the reconciler does not start.
@@ -133,6 +143,11 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
         return Err(StartError::InUse { path: state.clone() });
     }
     let port = Port::open(&settings, options.take_over, &lasting.doors)?;
+    if settings.rollout.observe {
+        let end = observe::run(Arc::clone(&settings), options.refused, port, lasting).await;
+        drop(lock);
+        return end;
+    }
     let (term_known, switch_known) = store::numbers(state)?;
     let folders = Folders::open(state)?;
     let program = std::env::current_exe().map_err(StartError::System)?;
@@ -187,12 +202,7 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
     match run {
         Ok((mut coordinator, doors)) => {
             // Caught from here on: before, an end by a signal is the system's own.
-            let signals = match &mut lasting.signals {
-                Some(signals) => signals,
-                None => lasting
-                    .signals
-                    .insert(Signals::catch().map_err(StartError::System)?),
-            };
+            let signals = lasting.signals()?;
             if let Some(reason) = options.refused {
                 coordinator.alarms.insert("settings", reason);
             }

@@ -151,6 +151,8 @@ pub struct Rollout {
     pub pause_limit: Duration,
     /// How long probes must keep passing.
     pub bake: Duration,
+    /// Judge and tell, and touch nobody.
+    pub observe: bool,
 }
 
 /// The web port.

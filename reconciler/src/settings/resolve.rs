@@ -76,12 +76,6 @@ pub(super) fn resolve(
             "at least 10ms and at most 2s is expected, for example \"500ms\"",
         );
     }
-    if written.rollout.observe {
-        resolver.wrong(
-            "rollout.observe",
-            "this build cannot only observe; leave it out, or set it to false",
-        );
-    }
     let bake = resolver.duration("rollout.bake", written.rollout.bake);
     let state = resolver.place("state.path", &written.state.path);
     if state.starts_with(&volume.path) || volume.path.starts_with(&state) {
@@ -96,7 +90,11 @@ pub(super) fn resolve(
             source,
             volume,
             services,
-            rollout: Rollout { pause_limit, bake },
+            rollout: Rollout {
+                pause_limit,
+                bake,
+                observe: written.rollout.observe,
+            },
             web: written.web.map(|web| Web { listen: web.listen }),
             state,
         })

@@ -47,8 +47,9 @@ fn writing(what: &str, folder: &Path) -> Finding {
             "choose a folder below one that exists",
         );
     };
-    // Not on the volume's top level, which services see and a running reconciler watches.
-    let inside = place.join(".lockstep");
+    // Not on the volume's top level, which services see and a running reconciler watches; and where the next start
+    // sweeps, should this program be killed.
+    let inside = place.join(".lockstep/manifests");
     let place = if inside.is_dir() { &inside } else { place };
     match tried(place) {
         Ok(tried) if tried.flush > SLOW_FLUSH => Finding::warning(

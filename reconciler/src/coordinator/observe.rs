@@ -1,0 +1,304 @@
+//! `observe = true`: each commit is fetched, judged and planned, and what would happen is told. Nobody is touched.
+//!
+//! No guard is started, no service, and nothing is written outside the state folder: the volume need not exist yet. It
+//! has a loop of its own, because most of the coordinator's is about what is not there: a volume and instances.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lockstep_core::admission::{CandidateState, Verdict};
+use lockstep_core::instances::{Instances, ReadsTable};
+use lockstep_core::ledger::Ledger;
+use lockstep_core::plan::{Plan, ServiceEffect, plan};
+use lockstep_core::service::{ServiceName, Verify};
+use lockstep_core::status::{SourceView, StatusFacts, StatusView, status};
+use lockstep_protocol::Revision;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::request::{PlanView, Synced};
+use super::start::{Lasting, StartError};
+use super::{End, Handle, Request};
+use crate::candidate::worker::{self, Base, Seen, Worker};
+use crate::candidate::{Judged, Reader, Validated};
+use crate::cli::Asked;
+use crate::clock::Clock;
+use crate::events::{Event, EventLog};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::store::{self, Desk};
+use crate::web::{self, Port};
+
+/// Why nothing that was asked for is done.
+const OBSERVING: &str = "`[rollout] observe = true`: commits are judged and told, and nobody is touched; set it to false and \
+                         send SIGHUP to `lockstep run`";
+
+/// What is known while observing.
+struct Observer {
+    settings: Arc<Settings>,
+    readers: Arc<[Reader]>,
+    services: Vec<(ServiceName, Verify)>,
+    clock: Clock,
+    events: Arc<EventLog>,
+    metrics: Arc<Metrics>,
+    source: Worker,
+    base: watch::Sender<Base>,
+    changed: Arc<watch::Sender<u64>>,
+    /// The newest revision that was valid, which the next one is planned from, and its own plan.
+    valid: Option<(Arc<Validated>, Plan)>,
+    head: Option<(Revision, Verdict)>,
+    view: SourceView,
+    alarms: Vec<String>,
+    looks: u64,
+    syncs: BTreeMap<u64, oneshot::Sender<Synced>>,
+}
+
+/// Observes until a signal ends it or brings other settings.
+pub(super) async fn run(
+    settings: Arc<Settings>,
+    refused: Option<String>,
+    port: Port,
+    lasting: &mut Lasting,
+) -> Result<End, StartError> {
+    let state = &settings.state.clone();
+    let (term, _) = store::numbers(state)?;
+    let desk = Desk::take(state, term + 1)?;
+    let events = EventLog::open(state, &desk)?;
+    let readers = Reader::all(&settings);
+    let (base, base_of_worker) = watch::channel(Base::default());
+    let (seen_by, mut seen) = mpsc::unbounded_channel();
+    let (source, _) = Worker::start(
+        state.join("mirror.git"),
+        settings.source.spec.clone(),
+        settings.source.interval,
+        Arc::clone(&readers),
+        base_of_worker,
+        seen_by,
+    )?;
+    source.ask(worker::Request::Look(0));
+    let metrics = Arc::new(Metrics::new());
+    let changed = Arc::new(watch::Sender::new(0));
+    let (requests_by, mut requests) = mpsc::unbounded_channel();
+    let handle = Handle {
+        requests: requests_by,
+        changed: changed.subscribe(),
+        events: Arc::clone(&events),
+        metrics: Arc::clone(&metrics),
+    };
+    let web = web::start(&settings, handle, port, &mut lasting.doors)?;
+    events.append([Event {
+        message: "observing: nobody is touched".to_owned(),
+        ..Event::new("Started")
+    }]);
+    let mut observer = Observer {
+        services: settings
+            .services
+            .iter()
+            .map(|service| (service.name.clone(), service.verify))
+            .collect(),
+        settings,
+        readers,
+        clock: Clock::start(),
+        events,
+        metrics,
+        source,
+        base,
+        changed,
+        valid: None,
+        head: None,
+        view: SourceView::default(),
+        alarms: refused.into_iter().collect(),
+        looks: 0,
+        syncs: BTreeMap::new(),
+    };
+    let signals = lasting.signals()?;
+    let end = loop {
+        tokio::select! {
+            biased;
+            asked = signals.asked() => match asked {
+                Asked::End => break End::Signal,
+                Asked::ReadSettings => if let Some(new) = observer.read_settings() {
+                    break End::Anew(Box::new(new));
+                },
+            },
+            // The repository was looked at.
+            Some(seen) = seen.recv() => observer.saw(seen),
+            // A person or a script wants something.
+            Some(request) = requests.recv() => if let Some(end) = observer.answer(request) {
+                break end;
+            },
+        }
+    };
+    web.stop().await;
+    Ok(end)
+}
+
+impl Observer {
+    fn saw(&mut self, seen: Seen) {
+        match seen {
+            Seen::Head { judged, .. } => {
+                self.answered();
+                self.head(judged);
+            }
+            Seen::Unchanged => self.answered(),
+            Seen::Failed { reason } => {
+                if self.view.error.as_ref() != Some(&reason) {
+                    self.tell("SourceFailed", None, reason.clone());
+                }
+                self.view.error = Some(reason);
+            }
+            Seen::Looked(number) => {
+                let later = self.syncs.split_off(&(number + 1));
+                let synced = Synced {
+                    head: self
+                        .head
+                        .as_ref()
+                        .filter(|_| self.view.error.is_none())
+                        .map(|(revision, _)| revision.clone()),
+                    error: self.view.error.clone(),
+                };
+                for answer in std::mem::replace(&mut self.syncs, later).into_values() {
+                    drop(answer.send(synced.clone()));
+                }
+            }
+            // Nothing is taken up from a volume.
+            Seen::TakenUp(_) | Seen::NotKnown(_) => {}
+        }
+        self.metrics.follow(&self.status());
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    fn answered(&mut self) {
+        self.view.last_success = Some(Timestamp::now());
+        if self.view.error.take().is_some() {
+            self.tell("SourceAnswers", None, String::new());
+        }
+    }
+
+    fn head(&mut self, judged: Judged) {
+        match judged {
+            Judged::Refused(refused) => {
+                self.tell("Rejected", Some(&refused.revision), refused.reason.clone());
+                let verdict = Verdict::Final {
+                    state: CandidateState::Rejected,
+                    reason: refused.reason,
+                };
+                self.head = Some((refused.revision, verdict));
+            }
+            Judged::Valid(validated) => {
+                let revision = validated.revision().clone();
+                let plan = self.plan_of(&validated);
+                self.tell("Observed", Some(&revision), would(&plan));
+                self.base.send_replace(Base {
+                    live: Some(Arc::clone(&validated)),
+                    settled: None,
+                });
+                self.valid = Some((validated, plan));
+                let verdict = Verdict::Held {
+                    state: CandidateState::Held,
+                    reason: OBSERVING.to_owned(),
+                    until: None,
+                };
+                self.head = Some((revision, verdict));
+            }
+        }
+    }
+
+    fn plan_of(&self, validated: &Validated) -> Plan {
+        let live = self.valid.as_ref().map(|(live, _)| live.snapshot());
+        plan(live, validated.snapshot(), &Reader::plan_inputs(&self.readers))
+    }
+
+    fn answer(&mut self, request: Request) -> Option<End> {
+        // Whoever asked may be gone by now: then nobody waits for the answer.
+        match request {
+            Request::Status(answer) => drop(answer.send(self.status())),
+            Request::Sync(answer) => {
+                self.looks += 1;
+                self.syncs.insert(self.looks, answer);
+                self.source.ask(worker::Request::Look(self.looks));
+            }
+            Request::Plan(None, answer) => {
+                let view = self.valid.as_ref().map(|(_, plan)| PlanView {
+                    plan: Some(plan.clone()),
+                    refused: None,
+                });
+                let view =
+                    view.ok_or_else(|| "no valid revision was seen yet: see `lockstep status`".to_owned());
+                drop(answer.send(view));
+            }
+            Request::Plan(Some(_), answer) => drop(answer.send(refused())),
+            Request::Reached(_, answer) => drop(answer.send(refused())),
+            Request::Retry(answer) => drop(answer.send(refused())),
+            Request::Suspend(_, answer) => drop(answer.send(refused())),
+            Request::Commit(_, answer) => drop(answer.send(refused())),
+            Request::Down(answer) => {
+                drop(answer.send(Ok(())));
+                return Some(End::Down);
+            }
+        }
+        None
+    }
+
+    fn read_settings(&mut self) -> Option<Settings> {
+        match Settings::read_to_run(&self.settings.file) {
+            Ok(new) => Some(new),
+            Err(error) => {
+                let message = super::refusal(&error.to_string());
+                self.tell("Alarm", None, message.clone());
+                self.alarms = vec![message];
+                self.changed.send_modify(|version| *version += 1);
+                None
+            }
+        }
+    }
+
+    fn tell(&self, kind: &str, revision: Option<&Revision>, message: String) {
+        self.events.append([Event {
+            revision: revision.cloned(),
+            message,
+            ..Event::new(kind)
+        }]);
+    }
+
+    fn status(&self) -> StatusView {
+        status(&StatusFacts {
+            live: None,
+            candidate: self.head.as_ref().map(|(revision, verdict)| (revision, verdict)),
+            rollout: None,
+            services: &self.services,
+            instances: &Instances::new(),
+            reads: &ReadsTable::default(),
+            ledger: &Ledger::default(),
+            source: &self.view,
+            alarms: &self.alarms,
+            now: self.clock.now(),
+            time: Timestamp::now(),
+        })
+    }
+}
+
+/// What a plan would do to whom, in one line.
+fn would(plan: &Plan) -> String {
+    let touched: Vec<_> = plan
+        .services
+        .iter()
+        .filter_map(|service| match &service.effect {
+            ServiceEffect::Unaffected => None,
+            ServiceEffect::Reload => Some(format!("reload {}", service.service)),
+            ServiceEffect::Restart { because } => {
+                Some(format!("restart {} ({})", service.service, because.join("; ")))
+            }
+        })
+        .collect();
+    match (&plan.from, touched.is_empty()) {
+        (None, _) => "it would be the first release: all services would be started on it".to_owned(),
+        (Some(_), true) => "it would touch nobody".to_owned(),
+        (Some(_), false) => format!("it would {}", touched.join(", ")),
+    }
+}
+
+/// The answer to whatever would touch somebody.
+fn refused<T>() -> Result<T, String> {
+    Err(OBSERVING.to_owned())
+}

@@ -1,0 +1,59 @@
+//! `observe = true`: what would happen is told, and nobody is touched, until it is switched off.
+
+use std::fs;
+
+use lockstep_tests::wait::eventually;
+use lockstep_tests::{Lab, Service};
+use rustix::process::Signal;
+
+#[test]
+fn commits_are_judged_and_told_and_nobody_is_touched_until_it_is_switched_off() {
+    let lab = Lab::builder()
+        .service(Service::acknowledged("a"))
+        .service(Service::acknowledged("b"))
+        .unstarted()
+        .start();
+    let settings = fs::read_to_string(lab.settings()).expect("it was written");
+    let observing = settings.replace("[rollout]\n", "[rollout]\nobserve = true\n");
+    assert_ne!(settings, observing);
+    fs::write(lab.settings(), observing).expect("the lab's folder is writable");
+    lab.start_reconciler();
+    let first = lab.origin().revision("HEAD");
+    let observed = lab.wait_kind("Observed", &first);
+    assert!(observed.message.contains("the first release"), "{observed:?}");
+    let next = lab.set(&[("b", "value = 2")]);
+    let observed = lab.wait_kind("Observed", &next);
+    assert_eq!(observed.message, "it would reload b");
+    let plan = lab.lockstep(&["plan"]).done();
+    assert!(plan.contains("value  1 -> 2"), "{plan}");
+    let broken = lab.publish(&[("config/config.toml", "[a\n")]);
+    let rejected = lab.wait_kind("Rejected", &broken);
+    assert!(rejected.message.contains("LS0101"), "{rejected:?}");
+    let good = lab.set(&[("b", "value = 3")]);
+    lab.wait_kind("Observed", &good);
+
+    let status = lab.status();
+    assert_eq!((status.live, status.services.len()), (None, 2));
+    let held = status.held.expect("it is held");
+    assert!(
+        held.reason.contains("observe = true") && held.reason.contains("SIGHUP"),
+        "{held:?}"
+    );
+    for words in [&["rollback"][..], &["suspend", "--reason", "x"], &["retry"]] {
+        let said = lab.lockstep(words).failed(1);
+        assert!(said.contains("nobody is touched"), "{said}");
+    }
+    assert!(!lab.volume().exists(), "the volume is not made");
+    assert_eq!(
+        lab.processes().len(),
+        1,
+        "no guard, no service: {:?}",
+        lab.processes()
+    );
+
+    fs::write(lab.settings(), settings).expect("the lab's folder is writable");
+    lab.reconciler().expect("it runs").signal(Signal::HUP);
+    lab.wait_settled(&good);
+    assert_eq!((lab.value("a"), lab.value("b")), (1, 3));
+    eventually("all is well", || lab.status().alarms.is_empty());
+}
