@@ -104,6 +104,25 @@ pub fn check_user(name: &str) -> Result<(), String> {
     account::Account::named(name).map(drop)
 }
 
+/// The numbers of a user and its main group that a command which is to run as this user has to be given; none when
+/// this process runs as that user already.
+///
+/// # Errors
+/// With a message for the operator when there is no such user, or this process may not become it.
+pub fn ids_to_become(name: &str) -> Result<Option<(u32, u32)>, String> {
+    let account = account::Account::named(name)?;
+    let own = rustix::process::geteuid();
+    if own == account.user {
+        Ok(None)
+    } else if own.is_root() {
+        Ok(Some((account.user.as_raw(), account.group.as_raw())))
+    } else {
+        Err(format!(
+            "only root may become user {name}: run Lockstep as root or as {name}"
+        ))
+    }
+}
+
 /// How to run the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardOptions {

@@ -14,6 +14,7 @@
 
 mod answers;
 mod checks;
+mod commands;
 mod evidence;
 mod folders;
 mod link;
@@ -191,6 +192,8 @@ pub struct AgentSpec {
     pub definitions: Vec<Definition>,
     /// The instances' folders.
     pub folders: Folders,
+    /// The volume: what is live is read there.
+    pub volume: PathBuf,
     /// The probes, by service.
     pub probes: BTreeMap<ServiceName, crate::settings::Probe>,
 }

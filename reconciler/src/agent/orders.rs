@@ -121,13 +121,7 @@ impl Agent {
                     self.offered.insert(service, offer.rollout.clone());
                 }
             }
-            Order::Probe(services) => {
-                let now = Instant::now();
-                for service in &services {
-                    self.probe_due.insert(service.clone(), now);
-                }
-                self.probing = services;
-            }
+            Order::Probe(services) => self.probe(services),
             Order::Look => self.look(true),
             Order::Check {
                 rollout,

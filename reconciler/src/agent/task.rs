@@ -12,18 +12,16 @@ use lockstep_guard::wire::{Body, Process, Supervised};
 use lockstep_protocol::{InstanceToken, RolloutId};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use super::evidence::Heard;
 use super::link::{ANSWER_WITHIN, HELLO_WITHIN, Link, LinkError};
-use super::{AgentSpec, Order, Report, Target, probes};
+use super::{AgentSpec, Order, Report, Target};
 use crate::clock::Clock;
 
 /// Statement files are looked at this often although nothing was heard: inotify is a doorbell, no evidence.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// While a rollout waits for probes, they are not slower than this.
-const PROBE_EVERY: Duration = Duration::from_millis(100);
 /// A guard that has said nothing for this long is asked whether it is there: what it has been asked may take as long
 /// as a service takes to end, and with nothing asked of it nobody would notice that it hangs.
 const QUIET_FOR: Duration = Duration::from_secs(5);
@@ -38,7 +36,7 @@ pub struct AgentFailed(#[from] notify::Error);
 /// The agent. [`Agent::run`] ends when its orders' sender is gone, and joins all it started.
 pub struct Agent {
     pub(super) spec: AgentSpec,
-    clock: Clock,
+    pub(super) clock: Clock,
     orders: mpsc::UnboundedReceiver<(u64, Order)>,
     /// How often the guard was lost.
     losses: u64,
@@ -48,6 +46,8 @@ pub struct Agent {
     pub(super) work: JoinSet<Finished>,
     pub(super) probing: BTreeSet<ServiceName>,
     pub(super) probe_due: BTreeMap<ServiceName, Instant>,
+    /// Whose probe is a command that has not ended: never two at once.
+    pub(super) commands: BTreeMap<ServiceName, AbortHandle>,
     pub(super) offered: BTreeMap<ServiceName, RolloutId>,
     pub(super) pids: BTreeMap<ServiceName, u32>,
     doorbell: Arc<Notify>,
@@ -163,6 +163,7 @@ impl Agent {
             work: JoinSet::new(),
             probing: BTreeSet::new(),
             probe_due: BTreeMap::new(),
+            commands: BTreeMap::new(),
             offered: BTreeMap::new(),
             pids: BTreeMap::new(),
             doorbell,
@@ -341,9 +342,14 @@ impl Agent {
                     Ok(None)
                 }
                 // A probe or a check came to its end.
-                Some(finished) = self.work.join_next() => {
-                    if let Ok(finished) = finished {
-                        self.finish(finished);
+                Some(finished) = self.work.join_next_with_id() => {
+                    match finished {
+                        Ok((id, finished)) => {
+                            self.commands.retain(|_, command| command.id() != id);
+                            self.finish(finished);
+                        }
+                        // One that was given up.
+                        Err(error) => self.commands.retain(|_, command| command.id() != error.id()),
                     }
                     Ok(None)
                 }
@@ -390,36 +396,6 @@ impl Agent {
             .collect();
         for event in self.heard.look(&self.spec.folders, names.iter(), again) {
             self.tell(Report::Event(event));
-        }
-    }
-
-    fn next_probe(&mut self) -> Option<Instant> {
-        for service in self.spec.probes.keys() {
-            self.probe_due.entry(service.clone()).or_insert_with(Instant::now);
-        }
-        self.probe_due.values().min().copied()
-    }
-
-    fn begin_probes(&mut self) {
-        let now = Instant::now();
-        for (service, probe) in &self.spec.probes {
-            let Some(due) = self.probe_due.get_mut(service).filter(|due| **due <= now) else {
-                continue;
-            };
-            let every = if self.probing.contains(service) {
-                probe.every.min(PROBE_EVERY)
-            } else {
-                probe.every
-            };
-            *due = now + every;
-            let (kind, service, began) = (probe.kind.clone(), service.clone(), self.clock.now());
-            self.work.spawn(async move {
-                let failure = probes::look(&kind).await;
-                Finished::Probe {
-                    service,
-                    result: ProbeResult { began, failure },
-                }
-            });
         }
     }
 

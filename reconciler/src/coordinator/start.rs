@@ -200,6 +200,7 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
             .map(|service| definition(service, &settings, &folders))
             .collect(),
         folders,
+        volume: settings.volume.path.clone(),
         probes: settings
             .services
             .iter()

@@ -116,9 +116,32 @@ pub enum ProbeKind {
         authority: String,
         /// Path and query.
         path: String,
+        /// What the answer must state, if anything.
+        states: Option<States>,
     },
     /// A connection that is accepted.
     Tcp(String),
+    /// A command that ends with status 0: program and arguments.
+    Exec(Vec<String>),
+}
+
+/// What an answer in JSON must state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct States {
+    /// The field, as a JSON pointer.
+    pub field: String,
+    /// What it must equal.
+    pub equals: Equals,
+}
+
+/// What of the live release a field must equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Equals {
+    /// Its revision, whole or at least twelve digits of it.
+    Revision,
+    /// Its digest.
+    Digest,
 }
 
 /// The limits of rollouts.

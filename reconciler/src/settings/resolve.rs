@@ -1,5 +1,7 @@
 //! From what is written to what it means: every value is judged, and all mistakes are named at once.
 
+mod probe;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,9 +12,7 @@ use lockstep_core::service::{Pause, Reload, ServiceName, Tier, Verify};
 use lockstep_source::{Access, Bounds, SourceSpec};
 
 use super::values;
-use super::{
-    Probe, ProbeKind, Process, Rollout, Service, Settings, SettingsError, Source, Volume, Web, written,
-};
+use super::{Process, Rollout, Service, Settings, SettingsError, Source, Volume, Web, written};
 
 /// In less nobody can be paused: a tick of the system's clock passes before a stop is confirmed.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
@@ -255,6 +255,7 @@ impl Resolver {
                 "1 to 63 letters, digits, `-`, `_` or `.` are expected, not beginning with `.`",
             );
         }
+        let in_part = service.reads.is_some();
         let reads = match service.reads {
             None => Reads::everything(),
             Some(patterns) => Reads::parse(&patterns).unwrap_or_else(|error| {
@@ -304,6 +305,12 @@ impl Resolver {
                 "a probe belongs to tier \"probed\", and tier \"probed\" needs a probe",
             );
         }
+        self.probe_fits(
+            &verify_key,
+            probe.as_ref(),
+            service.process.user.as_deref(),
+            in_part,
+        );
         if service.pause == Pause::Freeze && reload == Reload::Restart {
             self.wrong(
                 &key("pause"),
@@ -325,52 +332,6 @@ impl Resolver {
             probe,
             check,
         }
-    }
-
-    fn probe(&mut self, key: &str, probe: written::Probe) -> Probe {
-        let every = self.duration(key, probe.every);
-        if every < Duration::from_millis(10) {
-            self.wrong(key, "probe.every: at least 10ms is expected");
-        }
-        let kind = match (probe.http, probe.tcp) {
-            (Some(url), None) => match url.strip_prefix("http://") {
-                Some(rest) if !rest.is_empty() && !rest.starts_with('/') => {
-                    let (authority, path) = match rest.find('/') {
-                        Some(slash) => rest.split_at(slash),
-                        None => (rest, "/"),
-                    };
-                    let judged = values::address(authority, Some(80));
-                    let judged = judged.map_err(|what| format!("probe.http: {what}"));
-                    let authority = self.fit(key, judged).unwrap_or_default();
-                    self.fit(key, values::without_nul(path));
-                    ProbeKind::Http {
-                        authority,
-                        path: path.to_owned(),
-                    }
-                }
-                Some(_) | None => {
-                    self.wrong(
-                        key,
-                        &format!("probe.http: {url:?} is not of the form http://HOST:PORT/PATH"),
-                    );
-                    ProbeKind::Tcp(String::new())
-                }
-            },
-            (None, Some(address)) => {
-                let judged = values::address(&address, None);
-                let judged = judged.map_err(|what| format!("probe.tcp: {what}"));
-                let address = self.fit(key, judged).unwrap_or_default();
-                ProbeKind::Tcp(address)
-            }
-            (_, _) => {
-                self.wrong(
-                    key,
-                    "probe: exactly one is expected of http = \"http://…\" and tcp = \"HOST:PORT\"",
-                );
-                ProbeKind::Tcp(String::new())
-            }
-        };
-        Probe { kind, every }
     }
 
     fn process(&mut self, key: &str, process: written::Process) -> Process {

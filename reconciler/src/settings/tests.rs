@@ -241,6 +241,7 @@ fn a_probe_says_where_it_looks() {
     let expected = ProbeKind::Http {
         authority: "127.0.0.1:80".to_owned(),
         path: "/health?x=1".to_owned(),
+        states: None,
     };
     assert_eq!(probe.kind, expected);
     assert_eq!(probe.every, Duration::from_millis(200));
@@ -249,6 +250,85 @@ fn a_probe_says_where_it_looks() {
         error.contains("is not of the form http://HOST:PORT/PATH"),
         "{error}"
     );
+}
+
+/// The example with the tier `probed` and a probe, for a service that reads everything.
+fn probed(probe: &str) -> String {
+    DESIGN
+        .replace(
+            "reads = [\"config.toml#scanner\", \"config.toml#universe\"]\n",
+            "",
+        )
+        .replace(
+            "tier = \"acknowledged\", ",
+            &format!("tier = \"probed\", probe = {probe}, "),
+        )
+}
+
+#[test]
+fn a_probe_is_a_command_or_looks_into_an_answer() {
+    let kind = |text: &str| {
+        parse(&probed(text)).unwrap().services[0]
+            .probe
+            .clone()
+            .unwrap()
+            .kind
+    };
+    let words = ["/etc/lockstep/healthy", "{candidate}"].map(str::to_owned);
+    assert_eq!(
+        kind("{ exec = ['./healthy', '{candidate}'] }"),
+        ProbeKind::Exec(words.to_vec())
+    );
+    for (written, equals) in [("revision", Equals::Revision), ("digest", Equals::Digest)] {
+        let expected = ProbeKind::Http {
+            authority: "h:80".to_owned(),
+            path: "/info".to_owned(),
+            states: Some(States {
+                field: "/a/b".to_owned(),
+                equals,
+            }),
+        };
+        let text = format!("{{ http = 'http://h/info', json = '/a/b', equals = '{written}' }}");
+        assert_eq!(kind(&text), expected);
+    }
+}
+
+#[test]
+fn a_probe_that_can_never_pass_is_refused() {
+    for (probe, words) in [
+        ("{ }", "probe: exactly one is expected of http"),
+        (
+            "{ tcp = 'h:1', exec = ['a'] }",
+            "probe: exactly one is expected of http",
+        ),
+        ("{ exec = [] }", "probe.exec: a program is expected"),
+        ("{ exec = [''] }", "probe.exec: a program is expected"),
+        ("{ exec = ['a', \"\\u0000\"] }", "probe.exec: \"\\0\" holds a NUL"),
+        (
+            "{ http = 'http://h/', json = '/a' }",
+            "probe.json: what it must equal",
+        ),
+        (
+            "{ http = 'http://h/', equals = 'digest' }",
+            "probe.equals: the field is expected too",
+        ),
+        (
+            "{ http = 'http://h/', json = 'a.b', equals = 'digest' }",
+            "probe.json: \"a.b\" is no JSON pointer",
+        ),
+        (
+            "{ tcp = 'h:1', json = '/a', equals = 'digest' }",
+            "probe.json: only an answer over http",
+        ),
+    ] {
+        refused(&probed(probe), &[words]);
+    }
+    let error = parse(&probed("{ http = 'http://h/', json = '/a', equals = 'name' }"));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("unknown variant `name`"), "{error}");
+    let part = probed("{ http = 'http://h/', json = '/a', equals = 'revision' }")
+        .replace("pause = \"freeze\"", "reads = [\"config.toml#scanner\"]");
+    refused(&part, &["probe.equals: a service that reads only a part"]);
 }
 
 #[test]

@@ -64,6 +64,20 @@ pub(super) fn variable(name: &str) -> Result<(), String> {
     }
 }
 
+/// A JSON pointer (RFC 6901): empty for the whole, or steps that each begin with a slash.
+pub(super) fn json_pointer(text: &str) -> Result<(), String> {
+    let rooted = text.is_empty() || text.starts_with('/');
+    // `~` only begins `~0`, a `~`, and `~1`, a slash.
+    let escaped = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    if rooted && escaped {
+        Ok(())
+    } else {
+        Err(format!(
+            "{text:?} is no JSON pointer; write for example \"/config/revision\", with ~0 for `~` and ~1 for `/` in names"
+        ))
+    }
+}
+
 /// Where a probe connects to: `HOST:PORT`, an IPv6 address in brackets. Without a port the default holds, if any.
 pub(super) fn address(text: &str, default: Option<u16>) -> Result<String, String> {
     let plain = |host: &str| {
@@ -99,6 +113,17 @@ pub(super) fn address(text: &str, default: Option<u16>) -> Result<String, String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_json_pointer_begins_with_a_slash_and_escapes_what_has_a_meaning() {
+        for text in ["", "/", "/a", "/a/0/b", "/a~1b~0c", "/~01"] {
+            assert_eq!(json_pointer(text), Ok(()), "{text}");
+        }
+        for text in ["a", "a/b", "$.a", "/a~", "/a~2", "/~~0"] {
+            let error = json_pointer(text).unwrap_err();
+            assert!(error.contains("is no JSON pointer"), "{error}");
+        }
+    }
 
     #[test]
     fn an_address_is_a_host_and_a_port_that_can_be_connected_to() {

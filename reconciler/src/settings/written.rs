@@ -129,7 +129,10 @@ impl Default for Verify {
 #[serde(deny_unknown_fields)]
 pub(super) struct Probe {
     pub(super) http: Option<String>,
+    pub(super) json: Option<String>,
+    pub(super) equals: Option<super::Equals>,
     pub(super) tcp: Option<String>,
+    pub(super) exec: Option<Vec<String>>,
     #[serde(default = "one_second")]
     pub(super) every: SignedDuration,
 }

@@ -3,12 +3,13 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::routing::get;
+use lockstep_protocol::RELEASE_FILE;
 
 use crate::section::Section;
 use crate::{Args, place};
@@ -20,6 +21,8 @@ pub(crate) struct Served {
     switch: AtomicU64,
     rings: AtomicU64,
     unhealthy: AtomicBool,
+    /// What the release that it works with says of itself.
+    release: Mutex<String>,
 }
 
 impl Served {
@@ -28,6 +31,11 @@ impl Served {
         self.value.store(section.value, Ordering::SeqCst);
         self.switch.store(switch, Ordering::SeqCst);
         self.unhealthy.store(section.unhealthy, Ordering::SeqCst);
+        if !section.lag {
+            let file = place("LOCKSTEP_CONFIG").join("current").join(RELEASE_FILE);
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            *self.release.lock().expect("nobody panics with it") = text;
+        }
         if let (Some(after), value) = (section.sicken, section.value) {
             let served = Arc::clone(self);
             std::thread::spawn(move || {
@@ -83,6 +91,11 @@ pub(crate) fn open(args: &Args, served: &Arc<Served>) {
 }
 
 fn serve_health(address: SocketAddr, served: Arc<Served>) {
+    let told = Arc::clone(&served);
+    let release = move || {
+        let told = Arc::clone(&told);
+        async move { told.release.lock().expect("nobody panics with it").clone() }
+    };
     let health = move || {
         let served = Arc::clone(&served);
         async move {
@@ -101,7 +114,9 @@ fn serve_health(address: SocketAddr, served: Arc<Served>) {
         let listener = tokio::net::TcpListener::bind(address)
             .await
             .expect("the address is the lab's alone");
-        let router = axum::Router::new().route("/health", get(health));
+        let router = axum::Router::new()
+            .route("/health", get(health))
+            .route("/release", get(release));
         axum::serve(listener, router).await.expect("it serves for ever");
     });
 }

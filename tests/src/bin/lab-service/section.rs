@@ -26,6 +26,9 @@ pub(crate) struct Section {
     /// Begin to fail the probe this long afterwards, in milliseconds.
     #[serde(default)]
     pub(crate) sicken: Option<u64>,
+    /// Go on saying at /release what was there before.
+    #[serde(default)]
+    pub(crate) lag: bool,
     /// Misbehave when asked to reload.
     #[serde(default)]
     pub(crate) behave: Behave,

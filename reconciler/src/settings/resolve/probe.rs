@@ -1,0 +1,114 @@
+//! What a probe means: where it looks, and what it must find there.
+
+use std::time::Duration;
+
+use super::super::{Probe, ProbeKind, States, values, written};
+use super::Resolver;
+
+/// A shorter interval would only burn the processor.
+const SHORTEST_EVERY: Duration = Duration::from_millis(10);
+
+impl Resolver {
+    pub(super) fn probe(&mut self, key: &str, probe: written::Probe) -> Probe {
+        let every = self.duration(key, probe.every);
+        if every < SHORTEST_EVERY {
+            self.wrong(key, "probe.every: at least 10ms is expected");
+        }
+        let states = match (probe.json, probe.equals) {
+            (None, None) => None,
+            (Some(field), Some(equals)) => {
+                if probe.http.is_none() {
+                    self.wrong(key, "probe.json: only an answer over http can be looked into");
+                }
+                let judged = values::json_pointer(&field);
+                self.fit(key, judged.map_err(|what| format!("probe.json: {what}")));
+                Some(States { field, equals })
+            }
+            (Some(_), None) => {
+                self.wrong(
+                    key,
+                    "probe.json: what it must equal is expected too: equals = \"revision\" or \"digest\"",
+                );
+                None
+            }
+            (None, Some(_)) => {
+                self.wrong(
+                    key,
+                    "probe.equals: the field is expected too, for example json = \"/config/revision\"",
+                );
+                None
+            }
+        };
+        let kind = match (probe.http, probe.tcp, probe.exec) {
+            (Some(url), None, None) => self.http(key, &url, states),
+            (None, Some(address), None) => {
+                let judged = values::address(&address, None);
+                let judged = judged.map_err(|what| format!("probe.tcp: {what}"));
+                ProbeKind::Tcp(self.fit(key, judged).unwrap_or_default())
+            }
+            (None, None, Some(command)) => {
+                if command.first().is_none_or(String::is_empty) {
+                    self.wrong(
+                        key,
+                        "probe.exec: a program is expected, for example [\"./healthy\", \"{candidate}\"]",
+                    );
+                }
+                ProbeKind::Exec(self.program(&format!("{key}: probe.exec"), command))
+            }
+            (_, _, _) => {
+                self.wrong(
+                    key,
+                    "probe: exactly one is expected of http = \"http://…\", tcp = \"HOST:PORT\" and exec = [\"PROGRAM\", …]",
+                );
+                ProbeKind::Tcp(String::new())
+            }
+        };
+        Probe { kind, every }
+    }
+
+    fn http(&mut self, key: &str, url: &str, states: Option<States>) -> ProbeKind {
+        match url.strip_prefix("http://") {
+            Some(rest) if !rest.is_empty() && !rest.starts_with('/') => {
+                let (authority, path) = match rest.find('/') {
+                    Some(slash) => rest.split_at(slash),
+                    None => (rest, "/"),
+                };
+                let judged = values::address(authority, Some(80));
+                let judged = judged.map_err(|what| format!("probe.http: {what}"));
+                let authority = self.fit(key, judged).unwrap_or_default();
+                self.fit(key, values::without_nul(path));
+                ProbeKind::Http {
+                    authority,
+                    path: path.to_owned(),
+                    states,
+                }
+            }
+            Some(_) | None => {
+                self.wrong(
+                    key,
+                    &format!("probe.http: {url:?} is not of the form http://HOST:PORT/PATH"),
+                );
+                ProbeKind::Tcp(String::new())
+            }
+        }
+    }
+
+    /// Judges a probe beside the rest of its service. `in_part`: it names what it reads.
+    pub(super) fn probe_fits(&mut self, key: &str, probe: Option<&Probe>, user: Option<&str>, in_part: bool) {
+        match probe.map(|probe| &probe.kind) {
+            // It would not be told of what changes nothing that it reads, and would seem to lag behind.
+            Some(ProbeKind::Http { states: Some(_), .. }) if in_part => self.wrong(
+                key,
+                "probe.equals: a service that reads only a part is not told of every revision: leave `reads` out",
+            ),
+            Some(ProbeKind::Exec(_)) => {
+                // That there is such a user is judged where it is named.
+                if let Some(user) = user.filter(|user| self.here && lockstep_guard::check_user(user).is_ok()) {
+                    let judged = lockstep_guard::ids_to_become(user);
+                    self.fit(key, judged.map_err(|what| format!("probe.exec: {what}")));
+                }
+            }
+            Some(ProbeKind::Http { .. } | ProbeKind::Tcp(_)) | None => {}
+        }
+    }
+}
