@@ -65,4 +65,6 @@ fn each_candidate_is_in_the_history_once_with_its_end() {
     lab.wait_status("it is judged again", |status| status.candidate.is_some());
     lab.lockstep(&["sync"]).done();
     assert_eq!(history(&lab).len(), 4, "nothing is told twice");
+    let rejected = lab.events().into_iter().filter(|event| event.kind == "Rejected");
+    assert_eq!(rejected.count(), 1, "nor by the events");
 }

@@ -55,5 +55,23 @@ fn commits_are_judged_and_told_and_nobody_is_touched_until_it_is_switched_off() 
     lab.reconciler().expect("it runs").signal(Signal::HUP);
     lab.wait_settled(&good);
     assert_eq!((lab.value("a"), lab.value("b")), (1, 3));
+    let before = lab.services();
+    let settings = fs::read_to_string(lab.settings()).expect("it was written");
+    for (text, said) in [
+        (
+            settings.replace("[rollout]\n", "[rollout]\nobserve = true\n"),
+            "observing",
+        ),
+        (settings.clone(), "term"),
+    ] {
+        let from = lab.now();
+        fs::write(lab.settings(), text).expect("the lab's folder is writable");
+        lab.reconciler().expect("it runs").signal(Signal::HUP);
+        lab.wait_event_after(from, "it began anew", |event| {
+            event.kind == "Started" && event.message.contains(said)
+        });
+    }
+    lab.wait_settled(&lab.set(&[("a", "value = 4"), ("b", "value = 4")]));
+    lab.assert_same_processes(&before);
     eventually("all is well", || lab.status().alarms.is_empty());
 }

@@ -25,6 +25,9 @@ const LAST_STEPS: Duration = Duration::from_secs(10);
 const COMES_UP: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// How soon a reconciler is asked again that was just beginning anew.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// End the reconciler, the services and the guard
 ///
 /// Each service gets its stop signal and the time that its settings give it. The release that is live stays
@@ -65,7 +68,15 @@ async fn down(settings: &Settings) -> Result<(), Failure> {
         Err(_) => None,
     };
     let client = Client::of(settings);
-    let told = client.post::<()>("/api/v1/down", &());
+    // One that begins anew answers that nobody is there to be asked, and is there a moment later.
+    let told = async {
+        loop {
+            match client.post::<()>("/api/v1/down", &()).await {
+                Err(failure) if failure.code == Failure::UNREACHABLE && !reconciler.is_gone(AGAIN)? => {}
+                told => return told,
+            }
+        }
+    };
     let told = tokio::time::timeout(limit, told).await.unwrap_or_else(|_| {
         Err(Failure::refused(format!(
             "the reconciler (process {}) was asked and did not take all down within {} s: look at its log; when it is \
@@ -193,6 +204,13 @@ impl Ending {
         };
         let pid = Pid::as_raw(Some(peer));
         Ok(Some(Self { handle, pid, name }))
+    }
+
+    /// Whether it is gone within this time.
+    fn is_gone(&self, within: Duration) -> Result<bool, Failure> {
+        let limit = Timespec::try_from(within).map_err(Failure::refused)?;
+        let ended = poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], Some(&limit));
+        Ok(ended.map_err(Failure::refused)? > 0)
     }
 
     /// Blocks until it is gone.

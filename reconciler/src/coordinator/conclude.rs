@@ -48,6 +48,7 @@ impl Coordinator {
             let noted = self.store.change(|ledger| ledger.unheard = unheard(&rollout));
             self.remember(noted);
         }
+        self.owe_reloads(&rollout, outcome);
         let kind = match outcome {
             Outcome::Settled { .. } => OutcomeKind::Settled,
             Outcome::RolledBack { .. } | Outcome::Superseded => OutcomeKind::RolledBack,

@@ -209,11 +209,19 @@ impl Coordinator {
                     ..Entry::new(revision, "Rejected")
                 });
             }
-            self.events.append([Record {
-                revision: Some(revision.clone()),
-                message: reason,
-                ..Record::new("Rejected")
-            }]);
+            // Judged anew after a restart it was told already, most often.
+            let told = |event: &Record| {
+                event.kind == "Rejected"
+                    && event.revision.as_ref() == Some(revision)
+                    && event.message == reason
+            };
+            if !self.events.since(0).iter().any(told) {
+                self.events.append([Record {
+                    revision: Some(revision.clone()),
+                    message: reason,
+                    ..Record::new("Rejected")
+                }]);
+            }
             self.metrics.decided("Rejected");
         }
         self.verdict = Some((revision.clone(), verdict));

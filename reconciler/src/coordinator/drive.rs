@@ -218,7 +218,6 @@ impl Coordinator {
             else {
                 return;
             };
-            self.owe_reloads(&rollout);
             // Members of what was recovered were left to it, and without a release nobody was started at all:
             // whoever it did not start is started now.
             if recovered || rollout.kind == rollout::Kind::Healing {

@@ -130,11 +130,13 @@ impl Coordinator {
 
     /// Marks those that were told without being fit yet, whichever way it ended: a service that states nothing may
     /// have read either release at its start.
-    pub(super) fn owe_reloads(&mut self, rollout: &rollout::Rollout) {
-        match rollout.outcome() {
-            Some(Outcome::Settled { .. } | Outcome::RolledBack { .. } | Outcome::Superseded) => {}
+    ///
+    /// Before the journal says that it is over: a successor of this program must know them as well.
+    pub(super) fn owe_reloads(&mut self, rollout: &rollout::Rollout, outcome: &Outcome) {
+        match outcome {
+            Outcome::Settled { .. } | Outcome::RolledBack { .. } | Outcome::Superseded => {}
             // Nothing was switched, or all else is another's business.
-            Some(Outcome::Aborted { .. } | Outcome::Rejected { .. } | Outcome::Deposed) | None => return,
+            Outcome::Aborted { .. } | Outcome::Rejected { .. } | Outcome::Deposed => return,
         }
         let now = self.clock.now();
         for (id, member) in &rollout.members {

@@ -17,6 +17,7 @@ use lockstep_protocol::Revision;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::request::{PlanView, Synced};
+use super::reread::may_replace;
 use super::start::{Lasting, StartError};
 use super::{End, Handle, Request};
 use crate::candidate::worker::{self, Base, Seen, Worker};
@@ -62,6 +63,13 @@ pub(super) async fn run(
 ) -> Result<End, StartError> {
     let state = &settings.state.clone();
     let (term, _) = store::numbers(state)?;
+    // One that had a term goes on from it, unless another one has taken over meanwhile.
+    if let Some(had) = lasting.term {
+        if term > had {
+            return Ok(End::Deposed);
+        }
+        lasting.term = Some(term + 1);
+    }
     let desk = Desk::take(state, term + 1)?;
     let events = EventLog::open(state, &desk)?;
     let readers = Reader::all(&settings);
@@ -241,10 +249,11 @@ impl Observer {
     }
 
     fn read_settings(&mut self) -> Option<Settings> {
-        match Settings::read_to_run(&self.settings.file) {
+        let read = Settings::read_to_run(&self.settings.file).map_err(|error| error.to_string());
+        match read.and_then(|new| may_replace(&self.settings, &new).map(|()| new)) {
             Ok(new) => Some(new),
             Err(error) => {
-                let message = super::refusal(&error.to_string());
+                let message = super::refusal(&error);
                 self.tell("Alarm", None, message.clone());
                 self.alarms = vec![message];
                 self.changed.send_modify(|version| *version += 1);

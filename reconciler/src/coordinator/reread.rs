@@ -63,7 +63,7 @@ pub fn refusal(reason: &str) -> String {
 }
 
 /// What a running reconciler cannot change: its guard and its services live with these folders.
-fn may_replace(old: &Settings, new: &Settings) -> Result<(), String> {
+pub(super) fn may_replace(old: &Settings, new: &Settings) -> Result<(), String> {
     let moved = [
         ("[state] path", &old.state, &new.state),
         ("[volume] path", &old.volume.path, &new.volume.path),

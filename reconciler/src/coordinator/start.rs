@@ -54,7 +54,7 @@ pub struct Lasting {
     signals: Option<Signals>,
     pub(super) doors: web::Kept,
     /// The term that was held last.
-    term: Option<u64>,
+    pub(super) term: Option<u64>,
 }
 
 impl Lasting {
@@ -184,7 +184,7 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
         &settings.volume.path,
         OpenOptions {
             keep: settings.volume.keep,
-            take_over: options.take_over || options.anew,
+            take_over: options.take_over || (options.anew && lasting.term.is_some()),
             term_at_least: Term(term_known),
             switch_at_least: switch_used,
             ..OpenOptions::default()
