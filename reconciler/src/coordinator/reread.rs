@@ -10,7 +10,7 @@ use crate::events::Event as Record;
 use crate::settings::Settings;
 
 /// The alarm that settings which were read again cannot be used.
-const ALARM: &str = "settings";
+pub(super) const ALARM: &str = "settings";
 
 impl Coordinator {
     /// Reads the settings file again.

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::take_up::{note_stated, take_up};
 use super::volume::VolumeThread;
-use super::{Coordinator, End, Handle, LiveRelease, Request, drift, observe};
+use super::{Coordinator, End, Handle, LiveRelease, Request, drift, observe, reread};
 use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Orders};
 use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
@@ -233,7 +233,7 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
             // Caught from here on: before, an end by a signal is the system's own.
             let signals = lasting.signals()?;
             if let Some(reason) = options.refused {
-                coordinator.alarms.insert("settings", reason);
+                coordinator.alarms.insert(reread::ALARM, reason);
             }
             let end = doors.hold(coordinator, signals).await;
             drop(lock);
