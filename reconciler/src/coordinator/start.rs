@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::take_up::{note_stated, take_up};
 use super::volume::VolumeThread;
-use super::{Coordinator, End, Handle, LiveRelease, Request, drift, observe, reread};
+use super::{Coordinator, End, Handle, LiveRelease, Request, adopt, drift, observe, reread};
 use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Orders};
 use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
@@ -42,6 +42,8 @@ use crate::web::{self, Port, Web, WebError};
 pub struct Options {
     /// Go on although another reconciler holds the volume: the term fences it.
     pub take_over: bool,
+    /// Keep aside what lies in the volume's folder before it is one.
+    pub adopt: bool,
     /// To begin anew in the place of itself.
     pub anew: bool,
     /// Why other settings than these are not used, if somebody wanted others.
@@ -119,6 +121,14 @@ pub enum StartError {
     /// The volume cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Files of somebody else lie on the volume.
+    #[error("{error}.\n{comparison}")]
+    Foreign {
+        /// Which.
+        error: OpenError,
+        /// What they are beside what would be published.
+        comparison: String,
+    },
     /// The volume cannot be taken over.
     #[error(transparent)]
     Fence(#[from] FenceError),
@@ -185,11 +195,18 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
         OpenOptions {
             keep: settings.volume.keep,
             take_over: options.take_over || (options.anew && lasting.term.is_some()),
+            adopt: options.adopt,
             term_at_least: Term(term_known),
             switch_at_least: switch_used,
             ..OpenOptions::default()
         },
-    )?;
+    )
+    .map_err(|error| adopt::explained(error, &settings))?;
+    if options.adopt && !unfenced.adopts() {
+        tracing::info!(
+            "--adopt: the folder is empty or a volume of Lockstep's already, nothing is taken over"
+        );
+    }
     let mut spec = AgentSpec {
         state: state.clone(),
         program,
@@ -279,7 +296,8 @@ async fn begin(
 ) -> Result<(Coordinator, Doors), StartError> {
     let state = &settings.state.clone();
     let term = spec.term;
-    let (mut volume, found) = unfenced.fence(Term(term))?;
+    let (mut volume, mut found) = unfenced.fence(Term(term))?;
+    let adopted = found.adopted.take().map(adopt::told);
     // Only now: a coordinator that is deposed by this may have written until here.
     let desk = Desk::take(state, term)?;
     let events = EventLog::open(state, &desk)?;
@@ -358,10 +376,11 @@ async fn begin(
         metrics: Arc::clone(&metrics),
     };
     let web = web::start(&settings, handle, port, kept)?;
-    events.append([Record {
+    let started = Record {
         message: format!("term {term}"),
         ..Record::new("Started")
-    }]);
+    };
+    events.append([started].into_iter().chain(adopted));
 
     let mut coordinator = Coordinator {
         services: settings
