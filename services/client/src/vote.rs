@@ -115,7 +115,7 @@ mod tests {
                 said.send(read(&path)).unwrap();
             }
         });
-        let mut next = || {
+        let next = || {
             heard
                 .recv_timeout(Duration::from_secs(60))
                 .expect("it is not waited for")
