@@ -285,6 +285,9 @@ pub struct Supervised {
     pub service: String,
     /// Its living process, if any.
     pub process: Option<Process>,
+    /// Whether that process is being stopped: a start that is asked for meanwhile follows its end.
+    #[serde(default)]
+    pub stopping: bool,
     /// How often it was started again after ending by itself, since it was last started on order.
     pub restarts: u32,
     /// How its last process ended, if one did.
