@@ -42,7 +42,8 @@ pub enum Body {
     },
     /// Starts a service that has no living process now, also through a back-off or a hold. Answered with
     /// [`Answer::Started`] once its command was executed; one that lives already answers the same with
-    /// the facts of the living one; one that is being stopped is refused.
+    /// the facts of the living one; one that is being stopped is started
+    /// when it has ended.
     Start {
         /// The service.
         service: String,

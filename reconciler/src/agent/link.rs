@@ -50,6 +50,9 @@ pub enum LinkError {
         /// The highest term seen.
         highest: u64,
     },
+    /// It cannot do its part.
+    #[error("the guard refused: {0}")]
+    Refused(String),
     /// It answered something else than was asked.
     #[error("the guard answered {0} to the opening of a conversation")]
     Unexpected(String),
@@ -106,6 +109,7 @@ impl Link {
                     highest: highest_term,
                 });
             }
+            Err(Refusal::Failed { error }) => return Err(LinkError::Refused(error)),
             other => return Err(LinkError::Unexpected(format!("{other:?}"))),
         };
         let define = self
@@ -115,6 +119,7 @@ impl Link {
             .await?;
         match self.answer_to(define).await? {
             Ok(_) => Ok(known),
+            Err(Refusal::Failed { error }) => Err(LinkError::Refused(error)),
             Err(refusal) => Err(LinkError::Unexpected(format!("{refusal:?}"))),
         }
     }
