@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use jiff::Timestamp;
 use lockstep_core::tree::{BlobId, Tree};
 use lockstep_protocol::{Digest, Release, SwitchNumber};
 use lockstep_source::Blobs;
@@ -15,6 +16,9 @@ use lockstep_volume::{
     StageError, StagedSwitch, Switched, Volume,
 };
 use tokio::sync::mpsc as channel;
+
+use crate::progress;
+use crate::telemetry::Steps;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -133,6 +137,7 @@ impl VolumeThread {
         volume: Volume,
         blobs: Blobs,
         done: channel::UnboundedSender<Done>,
+        steps: Steps,
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -141,6 +146,7 @@ impl VolumeThread {
                 let mut worker = Worker {
                     volume,
                     blobs: MirrorBlobs(blobs),
+                    steps,
                 };
                 for job in inbox {
                     if let Some(result) = worker.work(job)
@@ -189,6 +195,8 @@ impl lockstep_volume::Blobs for MirrorBlobs {
 struct Worker {
     volume: Volume,
     blobs: MirrorBlobs,
+    /// For traces.
+    steps: Steps,
 }
 
 impl Worker {
@@ -249,7 +257,12 @@ impl Worker {
         tree: &Tree,
         number: SwitchNumber,
     ) -> Result<(Box<Prepared>, Box<StagedSwitch>), Fault> {
+        let began = Timestamp::now();
+        let what = format!("building the release of {} (files)", document.revision.short());
+        let told = progress::logged(what, Some(self.volume.counts()));
         let (prepared, staged) = self.volume.prepare_switch(document, tree, &self.blobs, number)?;
+        drop(told);
+        self.steps.note("build", &document.revision, began);
         Ok((Box::new(prepared), Box::new(staged)))
     }
 

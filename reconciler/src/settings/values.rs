@@ -110,6 +110,23 @@ pub(super) fn address(text: &str, default: Option<u16>) -> Result<String, String
     }
 }
 
+/// The URL of a collector of traces.
+pub(super) fn collector(url: String) -> Result<String, String> {
+    if !cfg!(feature = "otlp") {
+        return Err(
+            "this build sends no traces: build it with the feature `otlp`, or remove the key".to_owned(),
+        );
+    }
+    let host = url.strip_prefix("http://").unwrap_or_default();
+    if host.is_empty() || host.starts_with(['/', ':']) || host.contains(char::is_whitespace) {
+        return Err(format!(
+            "an address as \"http://127.0.0.1:4318\" is expected, where a collector speaks OTLP over HTTP, and {url:?} is \
+             none; for one behind https:// run a collector on this machine that passes on what it gets"
+        ));
+    }
+    Ok(url)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
