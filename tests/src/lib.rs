@@ -21,7 +21,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `lab`, `repository` | [`Lab`]: the verbs |
+//! | `lab`, `repository` | [`Lab`]: the verbs, by whom they are about: the reconciler, what happened, services, the repository |
 //! | `builder` | [`Builder`]: what a lab is to be |
 //! | `service` | [`Service`]: a `[[service]]` of the settings, by default run by `lab-service` |
 //! | `bin/lab-service` | the test service: all tiers, and every way to misbehave, chosen by arguments or by its config |
