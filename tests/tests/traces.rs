@@ -135,8 +135,8 @@ fn each_step_of_a_rollout_is_a_span() {
         ("switch", "rollout"),
         ("unpause", "rollout"),
         ("verify", "rollout"),
-        ("verify a", "verify"),
-        ("verify b", "verify"),
+        ("verify a", "rollout"),
+        ("verify b", "rollout"),
         ("settle", "rollout"),
     ];
     let expected: BTreeMap<_, _> = expected

@@ -67,6 +67,8 @@ struct Spans {
     open: Option<usize>,
     /// The way back, of which all further steps are parts.
     restore: Option<usize>,
+    /// The unpause, by which instances were told.
+    told: Option<usize>,
     /// When an instance was heard last.
     heard: Option<Timestamp>,
 }
@@ -109,6 +111,7 @@ impl Spans {
             all: vec![whole],
             open: None,
             restore: None,
+            told: None,
             heard: None,
         }
     }
@@ -136,11 +139,11 @@ impl Spans {
             match name {
                 "restore" => {
                     self.all[span].error = Some(event.message.clone());
-                    self.restore = Some(span);
+                    (self.restore, self.told, self.heard) = (Some(span), None, None);
                 }
+                "unpause" => (self.open, self.told) = (Some(span), Some(span)),
                 _ => self.open = Some(span),
             }
-            self.heard = None;
         } else if let Some(service) = &event.service
             && matches!(event.kind.as_str(), "Reached" | "Failed")
         {
@@ -148,19 +151,12 @@ impl Spans {
         }
     }
 
-    /// How long one instance took until it was heard, in the step under way.
+    /// How long one instance took from the unpause until it was heard: it may be quicker than all the others are
+    /// unpaused.
     fn member(&mut self, event: &Event, service: &str) {
-        let parent = self.open.or(self.restore).unwrap_or(0);
-        let began = self.all[parent].began;
-        let name = format!(
-            "{} {service}",
-            if parent == 0 {
-                "verify"
-            } else {
-                &self.all[parent].name
-            }
-        );
-        let span = self.push(name, began, parent);
+        let parent = self.restore.unwrap_or(0);
+        let told = self.told.or(self.open).unwrap_or(parent);
+        let span = self.push(format!("verify {service}"), self.all[told].began, parent);
         let span = &mut self.all[span];
         span.ended = event.at;
         span.attributes.push(("lockstep.service", service.to_owned()));
@@ -182,8 +178,10 @@ impl Spans {
 
     /// After whoever was heard last comes what makes it certain: flushes, and the record in the journal.
     fn end(&mut self, last: &Event) {
-        let settles = last.kind == "Settled" && self.open.is_some();
-        let heard = self.heard.filter(|_| settles);
+        let open = self.open.filter(|_| last.kind == "Settled");
+        let heard = open
+            .zip(self.heard)
+            .map(|(open, heard)| heard.max(self.all[open].began));
         self.close(heard.unwrap_or(last.at));
         if let Some(restore) = self.restore {
             self.all[restore].ended = last.at;
@@ -265,8 +263,8 @@ mod tests {
         let spans = of(&events, &steps);
         assert_eq!(
             drawn(&spans),
-            "rollout 0-80\n  prepare 30-50\n  pause 50-52\n  switch 52-53\n  unpause 53-54\n  verify 54-70\n    \
-             verify a 54-60\n    verify b 54-70\n  settle 70-80\n  fetch 1-20\n  judge 20-28\n    build 31-45\n"
+            "rollout 0-80\n  prepare 30-50\n  pause 50-52\n  switch 52-53\n  unpause 53-54\n  verify 54-70\n  \
+             verify a 53-60\n  verify b 53-70\n  settle 70-80\n  fetch 1-20\n  judge 20-28\n    build 31-45\n"
         );
         assert!(
             spans[0]
@@ -293,9 +291,9 @@ mod tests {
         ];
         assert_eq!(
             drawn(&of(&events, &[])),
-            "rollout 0-31 !\n  prepare 0-10\n  pause 10-11\n  switch 11-12\n  unpause 12-13\n  verify 13-21\n    \
-             verify a 13-20 !\n  restore 21-31 !\n    pause 22-23\n    switch 23-24\n    unpause 24-31\n      \
-             unpause a 24-30\n"
+            "rollout 0-31 !\n  prepare 0-10\n  pause 10-11\n  switch 11-12\n  unpause 12-13\n  verify 13-21\n  \
+             verify a 12-20 !\n  restore 21-31 !\n    pause 22-23\n    switch 23-24\n    unpause 24-31\n    \
+             verify a 24-30\n"
         );
     }
 
