@@ -60,15 +60,12 @@ impl Attached {
         } = &self.expected;
         check_identity(*pid, (*user, user_name), executable)?;
         let allowed = i32::try_from(*pid).ok().and_then(Pid::from_raw);
-        match allowed.map(test_kill_process) {
-            Some(Err(Errno::PERM)) => {
-                return Err(format!(
-                    "process {pid} may not be signalled by user {}: run Lockstep as root or as {user_name}",
-                    rustix::process::geteuid().as_raw()
-                ));
-            }
-            // Whether it is gone is seen below.
-            Some(_) | None => {}
+        // Whether it is gone is seen below.
+        if let Some(Err(Errno::PERM)) = allowed.map(test_kill_process) {
+            return Err(format!(
+                "process {pid} may not be signalled by user {}: run Lockstep as root or as {user_name}",
+                rustix::process::geteuid().as_raw()
+            ));
         }
         // What was read was read of this process if it lives now.
         match processes.lives(*pid, *start_ticks) {
