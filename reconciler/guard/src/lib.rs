@@ -90,6 +90,14 @@ pub fn is_signal(name: &str) -> bool {
     signal::by_name(name).is_some()
 }
 
+/// When the living process of this pid began, in clock ticks since boot; none when nobody lives under it.
+#[must_use]
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = processes::stat::Stat::parse(&text)?;
+    (!stat.is_dead()).then_some(stat.start_ticks)
+}
+
 /// Whether a signal would kill a process now: it neither handles nor ignores it. None when the process is gone, or
 /// may not be looked at.
 #[must_use]

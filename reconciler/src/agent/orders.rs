@@ -19,15 +19,22 @@ impl Agent {
     ) -> Result<Option<Ended>, LinkError> {
         match order {
             Order::Hold(services) => {
-                let services = services.iter().map(ToString::to_string).collect();
+                self.rolling = true;
+                // Who starts by himself cannot be held.
+                let ours = services.iter().filter(|service| !self.is_foreign(service));
+                let services = ours.map(ToString::to_string).collect();
                 self.ask(link, Body::Hold { services }, Pending::Nothing).await?;
             }
             Order::Release => {
                 self.probing.clear();
+                self.rolling = false;
                 // Offers are taken back when the guard has agreed: one that is deposed takes nothing away.
                 self.ask(link, Body::Release, Pending::Release).await?;
             }
             Order::Examine(targets) => {
+                self.rolling = true;
+                // Answered before what follows is.
+                self.follow(link).await?;
                 let unfit = targets
                     .iter()
                     .filter_map(|target| {
@@ -79,6 +86,10 @@ impl Agent {
             }
             Order::Restart(services) => {
                 for service in services {
+                    if self.is_foreign(&service) {
+                        self.refuse_start(&service);
+                        continue;
+                    }
                     let body = Body::Stop {
                         service: service.to_string(),
                     };
@@ -87,13 +98,18 @@ impl Agent {
             }
             Order::Start(services) => {
                 for service in services {
+                    if self.is_foreign(&service) {
+                        self.refuse_start(&service);
+                        continue;
+                    }
                     let body = Body::Start {
                         service: service.to_string(),
                     };
                     self.ask(link, body, Pending::Start(service)).await?;
                 }
             }
-            Order::Stop(services) => {
+            Order::Stop(mut services) => {
+                services.retain(|service| !self.is_foreign(service));
                 if services.is_empty() {
                     self.tell(Report::Stopped(Ok(())));
                 }
@@ -122,7 +138,10 @@ impl Agent {
                 }
             }
             Order::Probe(services) => self.probe(services),
-            Order::Look => self.look(true),
+            Order::Look => {
+                self.follow(link).await?;
+                self.look(true);
+            }
             Order::Check {
                 rollout,
                 service,

@@ -7,12 +7,12 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Limited};
 use lockstep_core::rollout::ProbeResult;
 use lockstep_core::service::ServiceName;
-use lockstep_guard::wire::Definition;
 use lockstep_protocol::{RELEASE_FILE, Release, env};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use super::Surroundings;
 use super::commands::{self, Unsuccessful};
 use super::task::{Agent, Finished};
 use crate::settings::{Equals, ProbeKind, States};
@@ -61,8 +61,7 @@ impl Agent {
                 probe.every
             };
             *due = now + every;
-            let mut definitions = self.spec.definitions.iter();
-            let Some(definition) = definitions.find(|known| known.service == service.as_str()) else {
+            let Some(surroundings) = self.spec.surroundings.get(service) else {
                 continue;
             };
             if self.commands.contains_key(service) {
@@ -70,7 +69,7 @@ impl Agent {
             }
             let look = Look {
                 kind: probe.kind.clone(),
-                service: definition.clone(),
+                service: surroundings.clone(),
                 volume: self.spec.volume.clone(),
             };
             let (name, began) = (service.clone(), self.clock.now());
@@ -91,7 +90,7 @@ impl Agent {
 /// One look: what is asked, and of whom.
 struct Look {
     kind: ProbeKind,
-    service: Definition,
+    service: Surroundings,
     volume: PathBuf,
 }
 

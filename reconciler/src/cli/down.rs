@@ -58,7 +58,7 @@ async fn down(settings: &Settings) -> Result<(), Failure> {
     let services = settings
         .services
         .iter()
-        .map(|service| service.process.stop_within)
+        .map(crate::settings::Service::stop_within)
         .max()
         .unwrap_or_default();
     let limit = services + LAST_STEPS;
@@ -159,7 +159,7 @@ fn guard_down(settings: &Settings) -> Result<bool, Failure> {
     let services = settings
         .services
         .iter()
-        .map(|service| service.process.stop_within)
+        .map(crate::settings::Service::stop_within)
         .max()
         .unwrap_or_default();
     // One that is ending already does not answer any more: then its end is what counts.

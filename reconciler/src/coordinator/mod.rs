@@ -29,6 +29,7 @@ mod points;
 mod reconnect;
 pub mod request;
 mod reread;
+mod spec;
 mod start;
 mod take_up;
 pub mod volume;
@@ -159,6 +160,8 @@ struct Coordinator {
     reads: ReadsTable,
     source_view: SourceView,
     alarms: BTreeMap<&'static str, String>,
+    /// Why services that somebody else runs cannot be paused and told.
+    unusable: BTreeMap<ServiceName, String>,
     highest_switch: SwitchNumber,
     /// How often a look at the repository was asked for.
     looks: u64,

@@ -338,10 +338,8 @@ mod tests {
         );
         let settings = crate::settings::Settings::parse(Path::new("/demo/lockstep.toml"), &text).unwrap();
         assert_eq!(settings.services.len(), 2);
-        assert_eq!(
-            settings.services[0].process.command,
-            ["/srv/a \"quoted\" place/scanner"]
-        );
+        let scanner = settings.services[0].supervised().unwrap();
+        assert_eq!(scanner.command, ["/srv/a \"quoted\" place/scanner"]);
         assert_eq!(settings.source.spec.url, "/demo/config.git");
     }
 }
