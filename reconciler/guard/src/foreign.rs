@@ -82,6 +82,7 @@ impl Attached {
             restarts: 0,
             last_exit: None,
             back_off_ms: None,
+            stopping: false,
             foreign: true,
         }
     }

@@ -6,14 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use lockstep_core::service::ServiceName;
 use lockstep_protocol::{Offer, RolloutId, Status};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
@@ -46,15 +47,14 @@ struct Files {
 /// What was read.
 pub(super) struct Text {
     pub(super) bytes: Vec<u8>,
-    pub(super) facts: Stat,
+    pub(super) facts: Metadata,
 }
 
 impl Text {
     /// When it was written.
     pub(super) fn written(&self) -> SystemTime {
-        let seconds = Duration::from_secs(u64::try_from(self.facts.st_mtime).unwrap_or_default());
-        let rest = Duration::from_nanos(u64::try_from(self.facts.st_mtime_nsec).unwrap_or_default());
-        SystemTime::UNIX_EPOCH + seconds + rest
+        // Every file system of Linux has it.
+        self.facts.modified().unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
 
@@ -373,8 +373,11 @@ fn read(dir: &OwnedFd, path: &Path, name: &OsStr) -> Result<Option<Text>, Folder
         });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    std::fs::File::from(file)
-        .take(LARGEST)
+    let file = std::fs::File::from(file);
+    let facts = file
+        .metadata()
+        .map_err(|error| system("look at", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    file.take(LARGEST)
         .read_to_end(&mut bytes)
         .map_err(|error| system("read", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
     Ok(Some(Text { bytes, facts }))

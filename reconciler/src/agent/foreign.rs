@@ -5,6 +5,7 @@
 //! long as it lives and the file names nobody else; a file that is being written anew changes nothing.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime};
 
 use lockstep_core::rollout::{Event, MemberId};
@@ -104,13 +105,13 @@ pub(crate) fn user_name(foreign: &Foreign) -> String {
 /// Whether nobody else can have written it.
 fn is_safe(text: &Text, users: &[Option<u32>]) -> Result<(), String> {
     let facts = &text.facts;
-    if !users.contains(&Some(facts.st_uid)) {
+    if !users.contains(&Some(facts.uid())) {
         return Err(format!(
             "belongs to user {}, who is neither root, nor the user of Lockstep, nor that of the service",
-            facts.st_uid
+            facts.uid()
         ));
     }
-    if facts.st_mode & 0o002 != 0 {
+    if facts.mode() & 0o002 != 0 {
         return Err(
             "can be written by everybody: `chmod o-w` it, since whom it names is paused and signalled".into(),
         );
@@ -210,7 +211,7 @@ impl Agent {
             }
         }
         for service in self.followed.keys().cloned().collect::<Vec<_>>() {
-            if let Some(process) = self.to_attach(&service) {
+            if let Some(process) = self.newly_named(&service) {
                 let answer = timeout(ANSWER_WITHIN, link.request(Body::Attach { process })).await;
                 let answer = answer.map_err(|_| link.silent())??;
                 self.note_attached(&service, answer);
@@ -226,7 +227,7 @@ impl Agent {
     /// Looks at the pid files again, and has the guard attach whoever is new.
     pub(super) async fn follow(&mut self, link: &mut Link) -> Result<(), LinkError> {
         for service in self.followed.keys().cloned().collect::<Vec<_>>() {
-            if let Some(process) = self.to_attach(&service) {
+            if let Some(process) = self.newly_named(&service) {
                 self.ask(link, Body::Attach { process }, Pending::Attach(service))
                     .await?;
             }
@@ -235,7 +236,7 @@ impl Agent {
     }
 
     /// Looks at a pid file: the process to be attached, if it names another one than before.
-    fn to_attach(&mut self, service: &ServiceName) -> Option<Expected> {
+    fn newly_named(&mut self, service: &ServiceName) -> Option<Expected> {
         let foreign = self.spec.foreign.get(service)?;
         let (pid, start_ticks) = match named(foreign) {
             Named::Process { pid, start_ticks } => (pid, start_ticks),

@@ -37,7 +37,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
 pub(crate) use foreign::{Named, expected_user, named, user_name};
-pub(crate) use link::{LinkError, claim, end_unused};
+pub(crate) use link::{LinkError, Terms, claim, end_unused};
 pub(crate) use mounts::pinned_to_a_release;
 pub(crate) use task::{Agent, AgentFailed};
 
