@@ -10,8 +10,9 @@ use std::time::Duration;
 use super::Report;
 use super::folders::Folders;
 use super::link::{Link, LinkError};
+use super::pending::{Asked, Pending};
 use super::phrases::{fault_phrase, members, phrase, refusal_phrase};
-use super::task::{Agent, Asked, Ended, Pending};
+use super::task::{Agent, Ended};
 
 impl Agent {
     pub(super) async fn heard_guard(

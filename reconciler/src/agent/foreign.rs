@@ -16,8 +16,9 @@ use tokio::time::timeout;
 
 use super::folders::{Folders, Text, follow_folder, read_at};
 use super::link::{ANSWER_WITHIN, Link, LinkError};
+use super::pending::Pending;
 use super::phrases::refusal_phrase;
-use super::task::{Agent, Pending};
+use super::task::Agent;
 use super::{Report, Sought};
 use crate::settings::Foreign;
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::ledger::back_off;
-use lockstep_core::rollout::{CheckVerdict, Event, Evidence, MemberId, ProbeResult};
+use lockstep_core::rollout::{Answer, CheckVerdict, Event, Evidence, MemberId, ProbeResult};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Body, Process, Supervised};
-use lockstep_protocol::{InstanceToken, RolloutId};
+use lockstep_protocol::{RolloutId, SwitchNumber};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
@@ -17,7 +17,9 @@ use tokio::time::{Instant, timeout};
 
 use super::evidence::Heard;
 use super::foreign::Followed;
-use super::link::{ANSWER_WITHIN, HELLO_WITHIN, Link, LinkError};
+use super::link::{HELLO_WITHIN, Link, LinkError};
+use super::pending::{Asked, Pending};
+use super::requests::answered;
 use super::{AgentSpec, Order, Report, Target, foreign};
 use crate::clock::Clock;
 
@@ -28,8 +30,6 @@ const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(20);
 /// A guard that has said nothing for this long is asked whether it is there: what it has been asked may take as long
 /// as a service takes to end, and with nothing asked of it nobody would notice that it hangs.
 const QUIET_FOR: Duration = Duration::from_secs(5);
-/// What a pause may take beyond its limit until the guard has answered: the holder has ended it by then.
-const PAUSE_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the agent could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub struct Agent {
     pub(super) clock: Clock,
     orders: mpsc::UnboundedReceiver<(u64, Order)>,
     /// How often the guard was lost.
-    losses: u64,
+    pub(super) losses: u64,
     reports: mpsc::UnboundedSender<Report>,
     pub(super) pending: BTreeMap<u64, Asked>,
     heard: Heard,
@@ -51,6 +51,8 @@ pub struct Agent {
     pub(super) probe_due: BTreeMap<ServiceName, Instant>,
     /// Whose probe is a command that has not ended: never two at once.
     pub(super) commands: BTreeMap<ServiceName, AbortHandle>,
+    /// Reloads over HTTP that are not answered: one a service.
+    pub(super) requests: BTreeMap<ServiceName, AbortHandle>,
     pub(super) offered: BTreeMap<ServiceName, RolloutId>,
     pub(super) pids: BTreeMap<ServiceName, u32>,
     /// Services that somebody else runs.
@@ -60,58 +62,6 @@ pub struct Agent {
     doorbell: Arc<Notify>,
     /// Held for its drop: it ends the watch.
     _watcher: notify::RecommendedWatcher,
-}
-
-/// A request that is not answered yet.
-pub(super) struct Asked {
-    pub(super) what: Pending,
-    /// When the guard must have answered; none: whether it is there is asked beside it.
-    pub(super) due: Option<Instant>,
-}
-
-/// What an answer of the guard means.
-pub(super) enum Pending {
-    Examine {
-        targets: Vec<Target>,
-        unfit: BTreeMap<MemberId, String>,
-    },
-    Pause {
-        limit: Duration,
-    },
-    Unpause,
-    /// A signal to these.
-    Tell(Vec<MemberId>),
-    /// A signal to these, outside of a rollout.
-    Remind(Vec<(MemberId, InstanceToken)>),
-    Start(ServiceName),
-    StopToStart(ServiceName),
-    Stop {
-        service: ServiceName,
-    },
-    Dismiss,
-    Attach(ServiceName),
-    Shutdown,
-    Release,
-    Nothing,
-}
-
-impl Pending {
-    /// How long the guard may take to answer; none: as long as a service may take to start or to end.
-    pub(super) fn patience(&self) -> Option<Duration> {
-        match self {
-            Self::Pause { limit } => Some(limit.saturating_add(PAUSE_ENDS_WITHIN)),
-            Self::Examine { .. }
-            | Self::Unpause
-            | Self::Tell(_)
-            | Self::Remind(_)
-            | Self::Attach(_)
-            | Self::Release
-            | Self::Nothing => Some(ANSWER_WITHIN),
-            Self::Start(_) | Self::StopToStart(_) | Self::Stop { .. } | Self::Dismiss | Self::Shutdown => {
-                None
-            }
-        }
-    }
 }
 
 /// What a task of the agent's came to.
@@ -124,6 +74,20 @@ pub(super) enum Finished {
         rollout: RolloutId,
         service: ServiceName,
         verdict: CheckVerdict,
+    },
+    /// Whether these listen where they are to be told, as an examination begins.
+    Listened {
+        targets: Vec<Target>,
+        unfit: BTreeMap<MemberId, String>,
+        /// How often the guard had been lost when it was asked.
+        losses: u64,
+    },
+    /// A reload over HTTP was answered.
+    Answered {
+        target: Target,
+        /// The switch that it is about; none: it was owed.
+        switch: Option<SwitchNumber>,
+        answer: Answer,
     },
 }
 
@@ -173,6 +137,7 @@ impl Agent {
             probing: BTreeSet::new(),
             probe_due: BTreeMap::new(),
             commands: BTreeMap::new(),
+            requests: BTreeMap::new(),
             offered: BTreeMap::new(),
             pids: BTreeMap::new(),
             followed: BTreeMap::new(),
@@ -228,6 +193,10 @@ impl Agent {
                                 let why = "the guard was lost while it ended everything, and whoever it had started \
                                            may live: try `lockstep down` again";
                                 self.tell(Report::Down(Err(why.to_owned())));
+                            }
+                            // Not called back, but not waited for: whoever did not answer is asked again.
+                            for request in std::mem::take(&mut self.requests).into_values() {
+                                request.abort();
                             }
                             self.losses += 1;
                             self.tell(Report::Event(Event::AgentLost));
@@ -363,17 +332,19 @@ impl Agent {
                     self.begin_probes();
                     Ok(None)
                 }
-                // A probe or a check came to its end.
+                // A probe, a check or a request came to its end.
                 Some(finished) = self.work.join_next_with_id() => {
                     match finished {
                         Ok((id, finished)) => {
-                            self.commands.retain(|_, command| command.id() != id);
-                            self.finish(finished);
+                            self.forget(id);
+                            self.finish(finished, &mut link).await.map(|()| None)
                         }
                         // One that was given up.
-                        Err(error) => self.commands.retain(|_, command| command.id() != error.id()),
+                        Err(error) => {
+                            self.forget(error.id());
+                            Ok(None)
+                        }
                     }
-                    Ok(None)
                 }
             };
             match ended {
@@ -437,8 +408,29 @@ impl Agent {
         }
     }
 
-    fn finish(&mut self, finished: Finished) {
-        self.tell(match finished {
+    fn forget(&mut self, task: tokio::task::Id) {
+        self.commands.retain(|_, command| command.id() != task);
+        self.requests.retain(|_, request| request.id() != task);
+    }
+
+    async fn finish(&mut self, finished: Finished, link: &mut Link) -> Result<(), LinkError> {
+        let report = match finished {
+            Finished::Listened {
+                targets,
+                unfit,
+                losses,
+            } => {
+                // One that was asked before a loss is answered by it.
+                if losses == self.losses {
+                    self.examine(targets, unfit, link).await?;
+                }
+                return Ok(());
+            }
+            Finished::Answered {
+                target,
+                switch,
+                answer,
+            } => answered(target, switch, answer),
             Finished::Probe { service, result } => Report::Event(Event::Evidence {
                 member: MemberId::only(&service),
                 evidence: Evidence::Probed(result),
@@ -452,7 +444,9 @@ impl Agent {
                 service,
                 verdict,
             },
-        });
+        };
+        self.tell(report);
+        Ok(())
     }
 }
 

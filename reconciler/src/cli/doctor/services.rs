@@ -13,7 +13,7 @@ use rustix::process::Pid;
 use super::super::client::Client;
 use super::super::{Failure, block_on};
 use super::Finding;
-use crate::agent::{Named, expected_user, named, pinned_to_a_release, user_name};
+use crate::agent::{Named, expected_user, listens, named, pinned_to_a_release, user_name};
 use crate::settings::{Foreign, Process, Run, Service, Settings};
 use crate::web;
 
@@ -158,6 +158,18 @@ fn running(service: &Service, instance: &InstanceView) -> Finding {
                 format!("process {pid} cannot be looked at"),
                 "run this as the user who runs `lockstep run`",
             ),
+        },
+        Reload::Http(request) => match block_on(async { Ok(listens(request).await) }) {
+            Ok(Ok(())) => Finding::ok(
+                what,
+                format!("process {pid} is told by {request}, and somebody listens there"),
+            ),
+            Ok(Err(why)) => Finding::problem(
+                what,
+                format!("process {pid} cannot be told: {why}"),
+                "have the service listen there, or correct `reload`; no commit reaches it until then",
+            ),
+            Err(failure) => Finding::problem(what, failure.message, "try again"),
         },
         Reload::Watch => Finding::ok(what, format!("process {pid} watches its folder, or should")),
         Reload::Restart => Finding::ok(what, format!("process {pid} is restarted for each change")),
