@@ -162,12 +162,9 @@ impl Guard {
                 waiters.push(waiter);
                 None
             }
-            Phase::Stopping { .. } => {
-                let error = "it is being stopped: ask again when that is done".to_owned();
-                Some(Err(Refusal::CannotStart {
-                    service: name.to_owned(),
-                    error,
-                }))
+            Phase::Stopping { then_start, .. } => {
+                then_start.push(waiter);
+                None
             }
             Phase::Down | Phase::Due { .. } => {
                 self.launch(name, vec![waiter]);

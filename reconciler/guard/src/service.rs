@@ -44,6 +44,8 @@ pub(crate) enum Phase {
         alive: Alive,
         kill_at: Option<Moment>,
         waiters: Vec<Waiter>,
+        /// Who waits for a start that follows the end; nobody when none does.
+        then_start: Vec<Waiter>,
     },
 }
 
@@ -97,6 +99,7 @@ impl Service {
                     alive,
                     kill_at,
                     waiters: Vec::new(),
+                    then_start: Vec::new(),
                 };
             }
             other @ (Phase::Down | Phase::Due { .. } | Phase::Launching { .. } | Phase::Stopping { .. }) => {
@@ -118,6 +121,7 @@ impl Service {
         Supervised {
             service: self.definition.service.clone(),
             process: self.alive().map(|alive| alive.process.clone()),
+            stopping: matches!(self.phase, Phase::Stopping { .. }),
             restarts: self.restarts,
             last_exit: self.last_exit.clone(),
             back_off_ms,

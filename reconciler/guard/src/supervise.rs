@@ -238,6 +238,7 @@ impl Guard {
                     alive,
                     kill_at: None,
                     waiters: waiter.into_iter().collect(),
+                    then_start: Vec::new(),
                 };
                 self.refuse_start(name, waiters, "it was stopped before it was started");
             }
@@ -247,13 +248,18 @@ impl Guard {
                 alive,
                 kill_at,
                 mut waiters,
+                then_start,
             } => {
                 waiters.extend(waiter);
                 service.phase = Phase::Stopping {
                     alive,
                     kill_at,
                     waiters,
+                    then_start: Vec::new(),
                 };
+                if !then_start.is_empty() {
+                    self.refuse_start(name, then_start, "it was stopped before it was started");
+                }
             }
         }
     }
@@ -311,9 +317,14 @@ impl Guard {
         let Some(service) = self.services.get_mut(name) else {
             return;
         };
-        let (alive, waiters, ordered) = match replace(&mut service.phase, Phase::Down) {
-            Phase::Alive(alive) => (alive, Vec::new(), false),
-            Phase::Stopping { alive, waiters, .. } => (alive, waiters, true),
+        let (alive, waiters, then_start, ordered) = match replace(&mut service.phase, Phase::Down) {
+            Phase::Alive(alive) => (alive, Vec::new(), Vec::new(), false),
+            Phase::Stopping {
+                alive,
+                waiters,
+                then_start,
+                ..
+            } => (alive, waiters, then_start, true),
             other @ (Phase::Down | Phase::Due { .. } | Phase::Launching { .. }) => {
                 service.phase = other;
                 return;
@@ -354,6 +365,9 @@ impl Guard {
         });
         for waiter in waiters {
             self.answer(waiter, Ok(Answer::Done));
+        }
+        if !then_start.is_empty() {
+            self.launch(name, then_start);
         }
     }
 }

@@ -42,7 +42,8 @@ pub enum Body {
     },
     /// Starts a service that has no living process now, also through a back-off or a hold. Answered with
     /// [`Answer::Started`] once its command was executed; one that lives already answers the same with
-    /// the facts of the living one; one that is being stopped is refused.
+    /// the facts of the living one; one that is being stopped is started
+    /// when it has ended.
     Start {
         /// The service.
         service: String,
@@ -285,6 +286,9 @@ pub struct Supervised {
     pub service: String,
     /// Its living process, if any.
     pub process: Option<Process>,
+    /// Whether that process is being stopped: a start that is asked for meanwhile follows its end.
+    #[serde(default)]
+    pub stopping: bool,
     /// How often it was started again after ending by itself, since it was last started on order.
     pub restarts: u32,
     /// How its last process ended, if one did.

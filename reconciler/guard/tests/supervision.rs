@@ -341,6 +341,39 @@ fn one_that_does_not_end_when_asked_is_killed() {
 }
 
 #[test]
+fn a_start_while_it_is_stopped_follows_its_end_unless_a_further_stop_comes() {
+    let place = Place::new();
+    let guard = place.guard();
+    let mut agent = guard.agent();
+    let mut definition = place.define("deaf", &["deaf"]);
+    definition.stop_within_ms = 300;
+    agent.define(vec![definition]);
+    let service = || "deaf".to_owned();
+    let first = agent.start("deaf");
+    place.ready("deaf", 1);
+    let stop = agent.send(Body::Stop { service: service() });
+    let start = agent.send(Body::Start { service: service() });
+    assert!(agent.supervised("deaf").stopping);
+    assert_eq!(agent.answer_to(stop), Ok(Answer::Done));
+    let second = match agent.answer_to(start) {
+        Ok(Answer::Started { process }) => process,
+        other => panic!("{other:?}"),
+    };
+    assert!(second.instance != first.instance && is_gone(first.pid));
+    assert!(!agent.supervised("deaf").stopping);
+    place.ready("deaf", 2);
+    agent.send(Body::Stop { service: service() });
+    let start = agent.send(Body::Start { service: service() });
+    let stop = agent.send(Body::Stop { service: service() });
+    match agent.answer_to(start) {
+        Err(Refusal::CannotStart { error, .. }) => assert!(error.contains("stopped before"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(agent.answer_to(stop), Ok(Answer::Done));
+    assert_eq!(agent.supervised("deaf").process, None);
+}
+
+#[test]
 fn what_a_dead_service_leaves_behind_is_killed_before_its_successor_starts() {
     let place = Place::new();
     let guard = place.guard();

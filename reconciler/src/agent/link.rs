@@ -50,6 +50,9 @@ pub enum LinkError {
         /// The highest term seen.
         highest: u64,
     },
+    /// It cannot do its part.
+    #[error("the guard refused: {0}")]
+    Refused(String),
     /// It answered something else than was asked.
     #[error("the guard answered {0} to the opening of a conversation")]
     Unexpected(String),
@@ -106,6 +109,7 @@ impl Link {
                     highest: highest_term,
                 });
             }
+            Err(Refusal::Failed { error }) => return Err(LinkError::Refused(error)),
             other => return Err(LinkError::Unexpected(format!("{other:?}"))),
         };
         let define = self
@@ -115,6 +119,7 @@ impl Link {
             .await?;
         match self.answer_to(define).await? {
             Ok(_) => Ok(known),
+            Err(Refusal::Failed { error }) => Err(LinkError::Refused(error)),
             Err(refusal) => Err(LinkError::Unexpected(format!("{refusal:?}"))),
         }
     }
@@ -156,18 +161,35 @@ impl Link {
     }
 }
 
+/// The terms that this program used until now: by them it tells its own from somebody else's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// The one that it held last.
+    pub held: Option<u64>,
+    /// The highest that it said to the guard, which may have noted it although the answer did not come.
+    said: u64,
+}
+
+impl Terms {
+    /// Whether a term that the guard has seen is a successor's.
+    fn deposed_by(&self, highest: u64) -> bool {
+        self.held.is_some_and(|held| highest > held.max(self.said))
+    }
+}
+
 /// Claims a term above every one that the guard has seen, and gives it. Whoever had a lower one is deposed.
 ///
-/// One that begins anew names the term that it had: if a higher one has spoken since, it is deposed and claims nothing.
+/// One that begins anew and has held a term is deposed and claims nothing if somebody else has spoken since.
 ///
 /// # Errors
-/// When the guard cannot be reached.
-pub async fn claim(spec: &AgentSpec, had: Option<u64>) -> Result<u64, LinkError> {
+/// When the guard cannot be reached, or cannot note the term.
+pub async fn claim(spec: &AgentSpec, terms: &mut Terms) -> Result<u64, LinkError> {
     let mut spec = spec.clone();
-    let deposed = |highest: u64| had.is_some_and(|had| highest > had);
     loop {
+        let before = *terms;
+        terms.said = terms.said.max(spec.term);
         match Link::open(&spec).await {
-            Ok((_, _, highest)) | Err(LinkError::Deposed { highest }) if deposed(highest) => {
+            Ok((_, _, highest)) | Err(LinkError::Deposed { highest }) if before.deposed_by(highest) => {
                 return Err(LinkError::Deposed { highest });
             }
             // One that was used before is somebody else's, even if nobody else answers under it now.

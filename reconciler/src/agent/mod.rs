@@ -35,7 +35,7 @@ use lockstep_protocol::{InstanceToken, Offer, RolloutId};
 use tokio::sync::mpsc;
 
 pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
-pub(crate) use link::{LinkError, claim, end_unused};
+pub(crate) use link::{LinkError, Terms, claim, end_unused};
 pub(crate) use mounts::pinned_to_a_release;
 pub(crate) use task::{Agent, AgentFailed};
 

@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::client::Client;
 use super::{Failure, SettingsFile, block_on, output};
 use crate::agent::Folders;
-use crate::settings::Settings;
+use crate::settings::Reach;
 use crate::store::{StateLock, StoreError};
 use crate::web;
 
@@ -25,6 +25,8 @@ const LAST_STEPS: Duration = Duration::from_secs(10);
 const COMES_UP: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// How long services may take to end where the settings cannot tell by now: the guard has its own times for each.
+const STOP_WITHIN: Duration = Duration::from_secs(300);
 /// How soon a reconciler is asked again that was just beginning anew.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -39,36 +41,30 @@ pub(super) struct Down {}
 impl Down {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
         let Self {} = self;
-        let settings = settings.read()?;
-        block_on(down(&settings))
+        let reach = settings.reach()?;
+        block_on(down(&reach))
     }
 }
 
-async fn down(settings: &Settings) -> Result<(), Failure> {
-    let reconciler = match find(settings).await? {
+async fn down(reach: &Reach) -> Result<(), Failure> {
+    let reconciler = match find(reach).await? {
         Found::Reconciler(reconciler) => reconciler,
         // Kept until the end: nobody comes up meanwhile.
         Found::Nobody(_lock) => {
-            return match guard_down(settings)? {
+            return match guard_down(reach)? {
                 true => output::line("all is down: services and guard; no reconciler ran"),
                 false => output::line("nothing is running"),
             };
         }
     };
-    let services = settings
-        .services
-        .iter()
-        .map(|service| service.process.stop_within)
-        .max()
-        .unwrap_or_default();
-    let limit = services + LAST_STEPS;
+    let limit = reach.stop_within.unwrap_or(STOP_WITHIN) + LAST_STEPS;
     // The guard's socket is gone before its process is.
-    let guard = match lockstep_guard::connect(&settings.state) {
+    let guard = match lockstep_guard::connect(&reach.state) {
         Ok(stream) => Ending::of(&stream, "the guard")?,
         Err(_) => None,
     };
-    let client = Client::of(settings);
-    // One that begins anew answers that nobody is there to be asked, and is there a moment later.
+    let client = Client::at(reach.clone());
+    // One that cannot begin anew has closed its socket, and may be there again.
     let told = async {
         loop {
             match client.post::<()>("/api/v1/down", &()).await {
@@ -95,7 +91,7 @@ async fn down(settings: &Settings) -> Result<(), Failure> {
     })?;
     reconciler.wait()?;
     // Gone by now, unless it was out of the reconciler's reach.
-    guard_down(settings)?;
+    guard_down(reach)?;
     if let Some(guard) = guard {
         guard.wait()?;
     }
@@ -111,16 +107,16 @@ enum Found {
 }
 
 /// Looks for the reconciler. One that is starting, or ending, is waited for.
-async fn find(settings: &Settings) -> Result<Found, Failure> {
+async fn find(reach: &Reach) -> Result<Found, Failure> {
     let look = async {
         loop {
             // A handle first: what is asked to end must not be gone before it can be waited for.
-            if let Ok(stream) = web::connect(&settings.state).await
+            if let Ok(stream) = web::connect(&reach.state).await
                 && let Some(reconciler) = Ending::of(&stream, "the reconciler")?
             {
                 return Ok(Found::Reconciler(reconciler));
             }
-            match StateLock::take(&settings.state) {
+            match StateLock::take(&reach.state) {
                 Ok(Some(lock)) => return Ok(Found::Nobody(Some(lock))),
                 Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
                 Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -134,55 +130,50 @@ async fn find(settings: &Settings) -> Result<Found, Failure> {
         Err(Failure::refused(format!(
             "a reconciler is starting or ending on {}, and has neither answered nor ended within {} s: look at its \
              log; when it is ended by a signal, `lockstep down` asks the guard itself",
-            settings.state.display(),
+            reach.state.display(),
             COMES_UP.as_secs()
         )))
     })
 }
 
 /// Ends services and guard without a reconciler; says whether there was a guard.
-fn guard_down(settings: &Settings) -> Result<bool, Failure> {
-    let stream = match lockstep_guard::connect(&settings.state) {
+fn guard_down(reach: &Reach) -> Result<bool, Failure> {
+    let stream = match lockstep_guard::connect(&reach.state) {
         Ok(stream) => stream,
         Err(GuardError::NotThere { .. }) => {
-            if !taken_over(settings)? {
-                Folders::remove_unused(&settings.state);
+            if !taken_over(reach)? {
+                Folders::remove_unused(&reach.state);
                 return Ok(false);
             }
-            lockstep_guard::connect(&settings.state).map_err(Failure::refused)?
+            lockstep_guard::connect(&reach.state).map_err(Failure::refused)?
         }
         Err(error) => return Err(Failure::refused(error)),
     };
     let Some(ending) = Ending::of(&stream, "the guard")? else {
         return Ok(false);
     };
-    let services = settings
-        .services
-        .iter()
-        .map(|service| service.process.stop_within)
-        .max()
-        .unwrap_or_default();
+    let services = reach.stop_within.unwrap_or(STOP_WITHIN);
     // One that is ending already does not answer any more: then its end is what counts.
     shut_down(stream, services + LAST_STEPS, ending.pid)
         .or_else(|failure| ending.wait().map_err(|_| failure))?;
     ending.wait()?;
     // Nobody else is left to do it.
-    Folders::remove(&settings.state).map_err(Failure::refused)?;
+    Folders::remove(&reach.state).map_err(Failure::refused)?;
     Ok(true)
 }
 
 /// Has a new guard take over whom a dead one left behind, so that they can be ended; false where that is nobody.
-fn taken_over(settings: &Settings) -> Result<bool, Failure> {
+fn taken_over(reach: &Reach) -> Result<bool, Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         Failure::refused(format!(
             "there is no guard, and whoever it had started may live: {error}"
         ))
     };
-    if !lockstep_guard::left_behind(&settings.state).map_err(|error| failed(&error))? {
+    if !lockstep_guard::left_behind(&reach.state).map_err(|error| failed(&error))? {
         return Ok(false);
     }
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
-    lockstep_guard::spawn(&settings.state, &program).map_err(|error| failed(&error))?;
+    lockstep_guard::spawn(&reach.state, &program).map_err(|error| failed(&error))?;
     Ok(true)
 }
 

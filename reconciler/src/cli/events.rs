@@ -41,32 +41,33 @@ fn since(text: &str) -> Result<Since, String> {
 
 impl Events {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
-        let settings = settings.read()?;
-        let (after, earliest) = match self.since {
+        let client = Client::at(settings.reach()?);
+        let (mut after, earliest) = match self.since {
             None => (0, None),
             Some(Since::Number(number)) => (number, None),
             Some(Since::Time(time)) => (0, Some(time)),
         };
         block_on(async {
-            let path = format!("/api/v1/events?since={after}&follow={}", self.follow);
-            let mut events = Documents::open(&Client::of(&settings), &path).await?;
-            while let Some(line) = events.next().await {
-                let event: Event = serde_json::from_str(&line).map_err(not_understood)?;
-                if earliest.is_some_and(|earliest| event.at < earliest) {
-                    continue;
+            loop {
+                let path = format!("/api/v1/events?since={after}&follow={}", self.follow);
+                let mut events = Documents::open(&client, &path).await?;
+                while let Some(line) = events.next().await {
+                    let event: Event = serde_json::from_str(&line).map_err(not_understood)?;
+                    after = event.seq;
+                    if earliest.is_some_and(|earliest| event.at < earliest) {
+                        continue;
+                    }
+                    if self.json {
+                        output::line(line)?;
+                    } else {
+                        output::print(&story::tell(&event))?;
+                    }
                 }
-                if self.json {
-                    output::line(line)?;
-                } else {
-                    output::print(&story::tell(&event))?;
+                // Over the moment in which it begins anew with other settings, until nobody is there any more.
+                if !self.follow {
+                    return Ok(());
                 }
             }
-            if self.follow {
-                return Err(Failure::unreachable(
-                    "the reconciler ended; its events can be read again when it is back",
-                ));
-            }
-            Ok(())
         })
     }
 }

@@ -29,7 +29,7 @@ impl Guard {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
         let state = match self.state {
             Some(state) => state,
-            None => settings.read()?.state,
+            None => settings.reach()?.state,
         };
         let mode = match (self.detach, self.detached) {
             (false, false) => Mode::Foreground,

@@ -26,8 +26,8 @@ pub(super) struct History {
 
 impl History {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
-        let settings = settings.read()?;
-        let mut entries = history::read(&settings.state).map_err(Failure::refused)?;
+        let reach = settings.reach()?;
+        let mut entries = history::read(&reach.state).map_err(Failure::refused)?;
         if let Some(since) = self.since {
             entries.retain(|entry| entry.at >= since);
         }

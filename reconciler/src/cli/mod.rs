@@ -40,7 +40,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{Reach, Settings, SettingsError};
 
 pub use run::{Asked, Signals};
 
@@ -111,6 +111,11 @@ impl SettingsFile {
     /// The settings, for whoever runs the services on this machine.
     fn read_to_run(&self) -> Result<Settings, Failure> {
         Ok(Settings::read_to_run(&self.path)?)
+    }
+
+    /// Where the reconciler is reached, for commands that only speak to it: also when the settings have mistakes by now.
+    fn reach(&self) -> Result<Reach, Failure> {
+        Ok(Reach::read(&self.path)?)
     }
 
     /// The settings, for commands that do without: nothing where nobody named any and none lie here.

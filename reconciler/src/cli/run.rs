@@ -84,10 +84,24 @@ async fn run(mut settings: Settings, take_over: bool) -> Result<End, Failure> {
             // Not even those that worked: a guard that hangs, a disk that is full. Services go on, and so does this.
             (Err(error), None) => {
                 tracing::error!(%error, "the reconciler cannot begin anew; it is tried again");
-                if lasting.ended_within(AGAIN).await {
-                    return Ok(End::Signal);
-                }
+                lasting.close_doors();
                 options.refused = refused;
+                match lasting.asked_within(AGAIN).await {
+                    Some(Asked::End) => return Ok(End::Signal),
+                    Some(Asked::ReadSettings) => match coordinator::read_again(&settings) {
+                        // They may be what mends it.
+                        Ok(new) => {
+                            options.refused = None;
+                            before = Some(std::mem::replace(&mut settings, new));
+                        }
+                        Err(reason) => {
+                            let refused = coordinator::refusal(&reason);
+                            tracing::error!("{refused}");
+                            options.refused = Some(refused);
+                        }
+                    },
+                    None => {}
+                }
             }
         }
     }

@@ -27,8 +27,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
-        let settings = settings.read()?;
-        let client = Client::of(&settings);
+        let client = Client::at(settings.reach()?);
         block_on(async {
             if !self.watch {
                 let status: StatusView = client.get("/api/v1/status").await?;
@@ -38,17 +37,19 @@ impl Status {
                     output::print(&picture::draw(&status))
                 };
             }
-            let mut changes = Documents::open(&client, "/api/v1/status?follow=true").await?;
-            while let Some(line) = changes.next().await {
-                if self.json {
-                    output::line(line)?;
-                } else {
-                    let status: StatusView = serde_json::from_str(&line).map_err(not_understood)?;
-                    let fresh = if output::is_terminal() { FRESH } else { "" };
-                    output::print(&format!("{fresh}{}", picture::draw(&status)))?;
+            // Over the moment in which it begins anew with other settings, until nobody is there any more.
+            loop {
+                let mut changes = Documents::open(&client, "/api/v1/status?follow=true").await?;
+                while let Some(line) = changes.next().await {
+                    if self.json {
+                        output::line(line)?;
+                    } else {
+                        let status: StatusView = serde_json::from_str(&line).map_err(not_understood)?;
+                        let fresh = if output::is_terminal() { FRESH } else { "" };
+                        output::print(&format!("{fresh}{}", picture::draw(&status)))?;
+                    }
                 }
             }
-            Err(Failure::unreachable("the reconciler ended"))
         })
     }
 }
@@ -68,8 +69,11 @@ pub(super) struct Documents {
 
 impl Documents {
     /// Asks for them.
-    pub(super) async fn open(client: &Client<'_>, path: &str) -> Result<Self, Failure> {
-        let body = client.send(Method::GET, path, Bytes::new()).await?.into_body();
+    pub(super) async fn open(client: &Client, path: &str) -> Result<Self, Failure> {
+        let body = client
+            .send(Method::GET, path, || Ok(Bytes::new()))
+            .await?
+            .into_body();
         Ok(Self {
             body,
             bytes: Vec::new(),

@@ -25,7 +25,7 @@ pub(super) struct Suspend {
 
 impl Suspend {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
-        let settings = settings.read()?;
+        let client = Client::at(settings.reach()?);
         let until = self
             .until
             .map_or_else(|| "`lockstep resume`".to_owned(), moment::local);
@@ -33,7 +33,7 @@ impl Suspend {
             reason: self.reason,
             until: self.until,
         };
-        let () = block_on(Client::of(&settings).post("/api/v1/suspend", &wanted))?;
+        let () = block_on(client.post("/api/v1/suspend", &wanted))?;
         output::line(format_args!("suspended until {until}"))
     }
 }
@@ -46,8 +46,8 @@ pub(super) struct Resume {}
 impl Resume {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
         let Self {} = self;
-        let settings = settings.read()?;
-        let () = block_on(Client::of(&settings).post("/api/v1/resume", &()))?;
+        let client = Client::at(settings.reach()?);
+        let () = block_on(client.post("/api/v1/resume", &()))?;
         output::line("resumed")
     }
 }
@@ -60,8 +60,8 @@ pub(super) struct Retry {}
 impl Retry {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
         let Self {} = self;
-        let settings = settings.read()?;
-        let forgotten: usize = block_on(Client::of(&settings).post("/api/v1/retry", &()))?;
+        let client = Client::at(settings.reach()?);
+        let forgotten: usize = block_on(client.post("/api/v1/retry", &()))?;
         match forgotten {
             0 => output::line("there was no verdict to forget; the head is looked at again"),
             1 => output::line("1 verdict is forgotten; the head is tried again"),

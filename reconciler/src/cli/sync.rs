@@ -17,17 +17,14 @@ pub(super) struct Sync {
 
 impl Sync {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
-        let settings = settings.read()?;
-        let synced: Synced = block_on(Client::of(&settings).post("/api/v1/sync", &()))?;
+        let client = Client::at(settings.reach()?);
+        let synced: Synced = block_on(client.post("/api/v1/sync", &()))?;
         if self.json {
             output::json(&synced)?;
         }
         match (synced.head, synced.error) {
             (Some(_), None) if self.json => Ok(()),
-            (Some(head), None) => output::line(format_args!(
-                "{head} is the head of {}",
-                settings.source.spec.branch
-            )),
+            (Some(head), None) => output::line(format_args!("{head} is the head of {}", synced.branch)),
             (_, error) => {
                 Err(Failure::refused(error.unwrap_or_else(|| {
                     "the branch has no commit yet: push one".to_owned()

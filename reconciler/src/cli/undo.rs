@@ -68,8 +68,8 @@ impl Revert {
 }
 
 fn commit(settings: &SettingsFile, undo: &Undo, json: bool) -> Result<(), Failure> {
-    let settings = settings.read()?;
-    let made: Committed = block_on(Client::of(&settings).post("/api/v1/commit", undo))?;
+    let client = Client::at(settings.reach()?);
+    let made: Committed = block_on(client.post_once("/api/v1/commit", undo))?;
     if json {
         return output::json(&made);
     }
@@ -77,6 +77,6 @@ fn commit(settings: &SettingsFile, undo: &Undo, json: bool) -> Result<(), Failur
         "{} {} is pushed to {}; `lockstep wait` ends when it is live",
         made.revision.short(),
         made.subject,
-        settings.source.spec.branch
+        made.branch
     ))
 }

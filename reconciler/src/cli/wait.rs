@@ -1,6 +1,6 @@
 //! `lockstep wait`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::{Failure, SettingsFile, block_on, moment, output};
@@ -29,16 +29,23 @@ pub(super) struct Wait {
 
 impl Wait {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
-        let settings = settings.read()?;
-        let wanted = WaitFor {
-            revision: self.revision,
-            timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+        let client = Client::at(settings.reach()?);
+        // All that is left of it, should it have to be asked again.
+        let until = Instant::now().checked_add(self.timeout);
+        let wanted = || {
+            let left = until.map_or(self.timeout, |until| {
+                until.saturating_duration_since(Instant::now())
+            });
+            WaitFor {
+                revision: self.revision.clone(),
+                timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            }
         };
-        let waited: Waited = block_on(Client::of(&settings).post("/api/v1/wait", &wanted))?;
+        let waited: Waited = block_on(client.post_anew("/api/v1/wait", wanted))?;
         if self.json {
             output::json(&waited)?;
         }
-        let name = || match (&waited.revision, &wanted.revision) {
+        let name = || match (&waited.revision, &self.revision) {
             (Some(revision), _) => revision.to_string(),
             (None, Some(text)) => text.clone(),
             (None, None) => "the head".to_owned(),

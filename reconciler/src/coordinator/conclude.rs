@@ -17,7 +17,7 @@ use lockstep_volume::{JOURNAL_VERSION, OutcomeKind};
 
 use super::drive::{Candidate, micros};
 use super::execute::document;
-use super::request::{Committed, Undo};
+use super::request::Undo;
 use super::take_up::Detail;
 use super::volume::Job;
 use super::{Active, Coordinator, End, LiveRelease};
@@ -391,7 +391,7 @@ pub(super) fn make_commit(
     undo: &Undo,
     default: Option<&lockstep_protocol::Revision>,
     settled: Option<&lockstep_protocol::Revision>,
-) -> Result<Committed, String> {
+) -> Result<(lockstep_protocol::Revision, String), String> {
     let made = match undo {
         Undo::Rollback { to, message } => {
             let target = match (to, default) {
@@ -412,9 +412,6 @@ pub(super) fn make_commit(
             .map_err(Into::into)
             .and_then(|revision| mirror.commit_revert(&revision, message.as_deref())),
     };
-    made.map(|commit| Committed {
-        revision: commit.revision,
-        subject: commit.subject,
-    })
-    .map_err(|error| error.to_string())
+    made.map(|commit| (commit.revision, commit.subject))
+        .map_err(|error| error.to_string())
 }

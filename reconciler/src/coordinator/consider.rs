@@ -28,7 +28,7 @@ impl Coordinator {
                 base,
                 at,
             } => {
-                self.source_answered();
+                self.source.answered(&self.events);
                 if let Judged::Valid(validated) = &judged {
                     self.reads.insert(validated.digest(), validated.reads().clone());
                 }
@@ -60,24 +60,12 @@ impl Coordinator {
             }
             Seen::TakenUp(validated) => self.taken_up(validated),
             Seen::NotKnown(revision) => self.give_up_lost(&revision),
-            Seen::Looked(number) => self.answer_syncs(number),
-            Seen::Unchanged => self.source_answered(),
-            Seen::Failed { reason } => {
-                if self.source_view.error.as_ref() != Some(&reason) {
-                    self.events.append([Record {
-                        message: reason.clone(),
-                        ..Record::new("SourceFailed")
-                    }]);
-                }
-                self.source_view.error = Some(reason);
+            Seen::Looked(number) => {
+                let head = self.head.as_ref().map(|head| head.revision());
+                self.source.looked(number, head);
             }
-        }
-    }
-
-    fn source_answered(&mut self) {
-        self.source_view.last_success = Some(Timestamp::now());
-        if self.source_view.error.take().is_some() {
-            self.events.append([Record::new("SourceAnswers")]);
+            Seen::Unchanged => self.source.answered(&self.events),
+            Seen::Failed { reason } => self.source.failed(reason, &self.events),
         }
     }
 
@@ -137,7 +125,7 @@ impl Coordinator {
         if head.base != base {
             if self.looked_for != base {
                 self.looked_for = base;
-                self.look();
+                self.source.look();
             }
             return;
         }

@@ -29,6 +29,7 @@ mod points;
 mod reconnect;
 pub mod request;
 mod reread;
+mod source;
 mod start;
 mod take_up;
 pub mod volume;
@@ -42,13 +43,13 @@ use lockstep_core::admission::{Aborted, Ancestry, Live, Verdict};
 use lockstep_core::instances::{Instances, ReadsTable};
 use lockstep_core::rollout::{self, MemberId, Moment};
 use lockstep_core::service::{ServiceName, Verify};
-use lockstep_core::status::{SourceView, StatusFacts, StatusView, status};
+use lockstep_core::status::{StatusFacts, StatusView, status};
 use lockstep_protocol::{Digest, Release, Revision, SwitchNumber};
 use lockstep_volume::{ReleaseName, StagedSwitch, Switched};
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::{Orders, Report};
-use crate::candidate::worker::{Base, Seen, Worker};
+use crate::candidate::worker::{Base, Seen};
 use crate::candidate::{Judged, Reader, Validated};
 use crate::cli::{Asked, Signals};
 use crate::clock::Clock;
@@ -59,7 +60,7 @@ use crate::settings::Settings;
 use crate::store::LedgerStore;
 
 pub use request::{Handle, Request};
-pub use reread::refusal;
+pub use reread::{read_again, refusal};
 pub use start::{Lasting, Options, run};
 use volume::{Done, VolumeThread};
 
@@ -142,7 +143,7 @@ struct Coordinator {
     reports: mpsc::UnboundedReceiver<Report>,
     volume: VolumeThread,
     done: mpsc::UnboundedReceiver<Done>,
-    source: Worker,
+    source: source::Source,
     seen: mpsc::UnboundedReceiver<Seen>,
     base: watch::Sender<Base>,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -157,13 +158,8 @@ struct Coordinator {
     /// What the services stated to run when this coordinator started: as good as heard, until they are.
     stated: BTreeMap<ServiceName, Digest>,
     reads: ReadsTable,
-    source_view: SourceView,
     alarms: BTreeMap<&'static str, String>,
     highest_switch: SwitchNumber,
-    /// How often a look at the repository was asked for.
-    looks: u64,
-    /// Who waits for the look of which number.
-    syncs: BTreeMap<u64, tokio::sync::oneshot::Sender<request::Synced>>,
     connected: bool,
     /// The first statements and probes were waited for: only then who counts is known.
     observed_at: Option<Moment>,
@@ -285,7 +281,7 @@ impl Coordinator {
             instances: &self.instances,
             reads: &self.reads,
             ledger: self.store.ledger(),
-            source: &self.source_view,
+            source: self.source.view(),
             alarms: &alarms,
             now: self.clock.now(),
             time: Timestamp::now(),

@@ -3,7 +3,6 @@
 //! No guard is started, no service, and nothing is written outside the state folder: the volume need not exist yet. It
 //! has a loop of its own, because most of the coordinator's is about what is not there: a volume and instances.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,15 +11,16 @@ use lockstep_core::instances::{Instances, ReadsTable};
 use lockstep_core::ledger::Ledger;
 use lockstep_core::plan::{Plan, ServiceEffect, plan};
 use lockstep_core::service::{ServiceName, Verify};
-use lockstep_core::status::{SourceView, StatusFacts, StatusView, status};
+use lockstep_core::status::{StatusFacts, StatusView, status};
 use lockstep_protocol::Revision;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::request::{PlanView, Synced};
-use super::reread::may_replace;
+use super::request::PlanView;
+use super::reread::read_again;
+use super::source::Source;
 use super::start::{Lasting, StartError};
 use super::{End, Handle, Request};
-use crate::candidate::worker::{self, Base, Seen, Worker};
+use crate::candidate::worker::{Base, Seen, Worker};
 use crate::candidate::{Judged, Reader, Validated};
 use crate::cli::Asked;
 use crate::clock::Clock;
@@ -42,16 +42,13 @@ struct Observer {
     clock: Clock,
     events: Arc<EventLog>,
     metrics: Arc<Metrics>,
-    source: Worker,
+    source: Source,
     base: watch::Sender<Base>,
     changed: Arc<watch::Sender<u64>>,
     /// The newest revision that was valid, which the next one is planned from, and its own plan.
     valid: Option<(Arc<Validated>, Plan)>,
     head: Option<(Revision, Verdict)>,
-    view: SourceView,
     alarms: Vec<String>,
-    looks: u64,
-    syncs: BTreeMap<u64, oneshot::Sender<Synced>>,
 }
 
 /// Observes until a signal ends it or brings other settings.
@@ -64,18 +61,18 @@ pub(super) async fn run(
     let state = &settings.state.clone();
     let (term, _) = store::numbers(state)?;
     // One that had a term goes on from it, unless another one has taken over meanwhile.
-    if let Some(had) = lasting.term {
-        if term > had {
+    if let Some(held) = lasting.terms.held {
+        if term > held {
             return Ok(End::Deposed);
         }
-        lasting.term = Some(term + 1);
+        lasting.terms.held = Some(term + 1);
     }
     let desk = Desk::take(state, term + 1)?;
     let events = EventLog::open(state, &desk)?;
     let readers = Reader::all(&settings);
     let (base, base_of_worker) = watch::channel(Base::default());
     let (seen_by, mut seen) = mpsc::unbounded_channel();
-    let (source, _) = Worker::start(
+    let (worker, _) = Worker::start(
         state.join("mirror.git"),
         settings.source.spec.clone(),
         settings.source.interval,
@@ -83,7 +80,8 @@ pub(super) async fn run(
         base_of_worker,
         seen_by,
     )?;
-    source.ask(worker::Request::Look(0));
+    let mut source = Source::new(worker, settings.source.spec.branch.clone());
+    source.look();
     let metrics = Arc::new(Metrics::new());
     let changed = Arc::new(watch::Sender::new(0));
     let (requests_by, mut requests) = mpsc::unbounded_channel();
@@ -114,10 +112,7 @@ pub(super) async fn run(
         changed,
         valid: None,
         head: None,
-        view: SourceView::default(),
         alarms: refused.into_iter().collect(),
-        looks: 0,
-        syncs: BTreeMap::new(),
     };
     let signals = lasting.signals()?;
     let end = loop {
@@ -145,42 +140,20 @@ impl Observer {
     fn saw(&mut self, seen: Seen) {
         match seen {
             Seen::Head { judged, .. } => {
-                self.answered();
+                self.source.answered(&self.events);
                 self.head(judged);
             }
-            Seen::Unchanged => self.answered(),
-            Seen::Failed { reason } => {
-                if self.view.error.as_ref() != Some(&reason) {
-                    self.tell("SourceFailed", None, reason.clone());
-                }
-                self.view.error = Some(reason);
-            }
+            Seen::Unchanged => self.source.answered(&self.events),
+            Seen::Failed { reason } => self.source.failed(reason, &self.events),
             Seen::Looked(number) => {
-                let later = self.syncs.split_off(&(number + 1));
-                let synced = Synced {
-                    head: self
-                        .head
-                        .as_ref()
-                        .filter(|_| self.view.error.is_none())
-                        .map(|(revision, _)| revision.clone()),
-                    error: self.view.error.clone(),
-                };
-                for answer in std::mem::replace(&mut self.syncs, later).into_values() {
-                    drop(answer.send(synced.clone()));
-                }
+                let head = self.head.as_ref().map(|(revision, _)| revision);
+                self.source.looked(number, head);
             }
             // Nothing is taken up from a volume.
             Seen::TakenUp(_) | Seen::NotKnown(_) => {}
         }
         self.metrics.follow(&self.status());
         self.changed.send_modify(|version| *version += 1);
-    }
-
-    fn answered(&mut self) {
-        self.view.last_success = Some(Timestamp::now());
-        if self.view.error.take().is_some() {
-            self.tell("SourceAnswers", None, String::new());
-        }
     }
 
     fn head(&mut self, judged: Judged) {
@@ -221,11 +194,7 @@ impl Observer {
         // Whoever asked may be gone by now: then nobody waits for the answer.
         match request {
             Request::Status(answer) => drop(answer.send(self.status())),
-            Request::Sync(answer) => {
-                self.looks += 1;
-                self.syncs.insert(self.looks, answer);
-                self.source.ask(worker::Request::Look(self.looks));
-            }
+            Request::Sync(answer) => self.source.sync(answer),
             Request::Plan(None, answer) => {
                 let view = self.valid.as_ref().map(|(_, plan)| PlanView {
                     plan: Some(plan.clone()),
@@ -249,8 +218,7 @@ impl Observer {
     }
 
     fn read_settings(&mut self) -> Option<Settings> {
-        let read = Settings::read_to_run(&self.settings.file).map_err(|error| error.to_string());
-        match read.and_then(|new| may_replace(&self.settings, &new).map(|()| new)) {
+        match read_again(&self.settings) {
             Ok(new) => Some(new),
             Err(error) => {
                 let message = super::refusal(&error);
@@ -279,7 +247,7 @@ impl Observer {
             instances: &Instances::new(),
             reads: &ReadsTable::default(),
             ledger: &Ledger::default(),
-            source: &self.view,
+            source: self.source.view(),
             alarms: &self.alarms,
             now: self.clock.now(),
             time: Timestamp::now(),

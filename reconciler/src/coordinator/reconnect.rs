@@ -158,7 +158,8 @@ impl Coordinator {
             let id = MemberId::only(&name);
             let instance = self.instances.entry(id.clone()).or_default();
             instance.restarts = known.restarts;
-            match &known.process {
+            // One that was taken out and put back meanwhile is about to end: it is started once it has.
+            match known.process.as_ref().filter(|_| !known.stopping) {
                 Some(process) => {
                     let age = ages.get(&name).copied().unwrap_or_default();
                     let since = rollout::Moment(now.0.saturating_sub(age));

@@ -53,6 +53,8 @@ pub enum Request {
 /// What a look at the repository found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Synced {
+    /// The branch that is followed.
+    pub branch: String,
     /// The head of the branch; none when the source did not answer.
     pub head: Option<Revision>,
     /// Why there is none.
@@ -104,6 +106,8 @@ pub struct Committed {
     pub revision: Revision,
     /// Its subject.
     pub subject: String,
+    /// The branch that it was pushed to.
+    pub branch: String,
 }
 
 impl Coordinator {
@@ -111,10 +115,7 @@ impl Coordinator {
         // Whoever asked may be gone by now: then nobody waits for the answer.
         match request {
             Request::Status(answer) => drop(answer.send(self.status())),
-            Request::Sync(answer) => {
-                let number = self.look();
-                self.syncs.insert(number, answer);
-            }
+            Request::Sync(answer) => self.source.sync(answer),
             Request::Plan(None, answer) => {
                 let view = match &self.head {
                     None => Err("no revision was fetched yet: see `lockstep status`".to_owned()),
@@ -203,35 +204,14 @@ impl Coordinator {
         };
         let default = default.map(|tree| tree.revision.clone());
         let settled = ledger.last_settled().map(|tree| tree.revision.clone());
-        self.source.ask(SourceRequest::Work(Box::new(move |mirror| {
+        self.source.commit(move |mirror, branch| {
             let made = super::conclude::make_commit(mirror, &undo, default.as_ref(), settled.as_ref());
-            drop(answer.send(made));
-        })));
-        self.look();
-    }
-
-    /// Has the repository looked at, and gives the number under which the end of that look is told.
-    pub(super) fn look(&mut self) -> u64 {
-        self.looks += 1;
-        self.source.ask(SourceRequest::Look(self.looks));
-        self.looks
-    }
-
-    /// The look of this number has ended: whoever asked for it, or for one before, is answered with what is known
-    /// now. Whoever asked later may mean a commit that was not there yet.
-    pub(super) fn answer_syncs(&mut self, number: u64) {
-        let later = self.syncs.split_off(&(number + 1));
-        let synced = Synced {
-            head: self
-                .head
-                .as_ref()
-                .filter(|_| self.source_view.error.is_none())
-                .map(|head| head.revision().clone()),
-            error: self.source_view.error.clone(),
-        };
-        for answer in std::mem::replace(&mut self.syncs, later).into_values() {
-            drop(answer.send(synced.clone()));
-        }
+            drop(answer.send(made.map(|(revision, subject)| Committed {
+                revision,
+                subject,
+                branch: branch.to_owned(),
+            })));
+        });
     }
 }
 

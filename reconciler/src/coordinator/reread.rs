@@ -17,9 +17,7 @@ impl Coordinator {
     pub(super) fn read_settings(&mut self) {
         self.reread = false;
         let file = self.settings.file.clone();
-        let read = Settings::read_to_run(&file).map_err(|error| error.to_string());
-        let usable = read.and_then(|new| may_replace(&self.settings, &new).map(|()| new));
-        match usable {
+        match read_again(&self.settings) {
             Ok(new) => {
                 tracing::info!(file = %file.display(), "the settings were read again");
                 self.alarms.remove(ALARM);
@@ -46,7 +44,9 @@ impl Coordinator {
             .active
             .as_ref()
             .is_some_and(|active| !matches!(active.rollout.phase, Phase::Stuck { .. }));
-        if under_way || self.recovering.is_some() || self.down.is_some() {
+        // A commit that is being made is told to whoever asked for it.
+        let busy = under_way || self.recovering.is_some() || self.source.is_committing();
+        if busy || self.down.is_some() {
             return false;
         }
         let Some(new) = self.settings_next.take() else {
@@ -62,8 +62,17 @@ pub fn refusal(reason: &str) -> String {
     format!("the settings were read again and cannot be used, the old ones stay: {reason}")
 }
 
+/// Reads the file again that these settings came from.
+///
+/// # Errors
+/// Why what lies there now cannot take their place.
+pub fn read_again(old: &Settings) -> Result<Settings, String> {
+    let new = Settings::read_to_run(&old.file).map_err(|error| error.to_string())?;
+    may_replace(old, &new).map(|()| new)
+}
+
 /// What a running reconciler cannot change: its guard and its services live with these folders.
-pub(super) fn may_replace(old: &Settings, new: &Settings) -> Result<(), String> {
+fn may_replace(old: &Settings, new: &Settings) -> Result<(), String> {
     let moved = [
         ("[state] path", &old.state, &new.state),
         ("[volume] path", &old.volume.path, &new.volume.path),

@@ -22,10 +22,11 @@ use lockstep_protocol::{SwitchNumber, env};
 use lockstep_volume::{FenceError, OpenError, OpenOptions, Term, Unfenced, Volume};
 use tokio::sync::{mpsc, watch};
 
+use super::source::Source;
 use super::take_up::{note_stated, take_up};
 use super::volume::VolumeThread;
 use super::{Coordinator, End, Handle, LiveRelease, Request, drift, observe, reread};
-use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Orders};
+use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Orders, Terms};
 use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
 use crate::cli::{Asked, Signals};
@@ -52,9 +53,10 @@ pub struct Options {
 #[derive(Default)]
 pub struct Lasting {
     signals: Option<Signals>,
+    /// The state folder is this program's until it ends: nobody else takes over while it cannot begin anew.
+    lock: Option<StateLock>,
     pub(super) doors: web::Kept,
-    /// The term that was held last.
-    pub(super) term: Option<u64>,
+    pub(super) terms: Terms,
 }
 
 impl Lasting {
@@ -64,13 +66,15 @@ impl Lasting {
         self.signals.is_some()
     }
 
-    /// Whether a signal ends the program within this time.
-    pub async fn ended_within(&mut self, time: Duration) -> bool {
-        let Some(signals) = &mut self.signals else {
-            return false;
-        };
-        let ended = async { while signals.asked().await != Asked::End {} };
-        tokio::time::timeout(time, ended).await.is_ok()
+    /// What a signal asks for within this time, if one comes.
+    pub async fn asked_within(&mut self, time: Duration) -> Option<Asked> {
+        let signals = self.signals.as_mut()?;
+        tokio::time::timeout(time, signals.asked()).await.ok()
+    }
+
+    /// Closes the doors that nobody stands behind: whoever knocks is told at once that nobody is there.
+    pub fn close_doors(&mut self) {
+        self.doors = web::Kept::default();
     }
 
     /// The signals, caught from the first time on that somebody asks for them.
@@ -157,16 +161,16 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
         path: state.clone(),
         source,
     })?;
-    let lock = StateLock::take(state)?;
+    if lasting.lock.is_none() {
+        lasting.lock = StateLock::take(state)?;
+    }
     // One that took over holds no lock: that one answers.
-    if !options.take_over && !options.anew && (lock.is_none() || web::answers(state).await) {
+    if !options.take_over && !options.anew && (lasting.lock.is_none() || web::answers(state).await) {
         return Err(StartError::InUse { path: state.clone() });
     }
     let port = Port::open(&settings, options.take_over, &lasting.doors)?;
     if settings.rollout.observe {
-        let end = observe::run(Arc::clone(&settings), options.refused, port, lasting).await;
-        drop(lock);
-        return end;
+        return observe::run(Arc::clone(&settings), options.refused, port, lasting).await;
     }
     let (term_known, switch_known) = store::numbers(state)?;
     let folders = Folders::open(state)?;
@@ -184,7 +188,7 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
         &settings.volume.path,
         OpenOptions {
             keep: settings.volume.keep,
-            take_over: options.take_over || (options.anew && lasting.term.is_some()),
+            take_over: options.take_over || (options.anew && lasting.terms.held.is_some()),
             term_at_least: Term(term_known),
             switch_at_least: switch_used,
             ..OpenOptions::default()
@@ -208,15 +212,15 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
             .collect(),
     };
     // One that begins anew and was taken over from meanwhile changes nothing any more.
-    let had = lasting.term;
-    if had.is_some_and(|had| unfenced.highest_term().0 > had) {
+    let held = lasting.terms.held;
+    if held.is_some_and(|held| unfenced.highest_term().0 > held) {
         return Ok(End::Deposed);
     }
-    spec.term = match agent::claim(&spec, had).await {
-        Err(agent::LinkError::Deposed { .. }) if had.is_some() => return Ok(End::Deposed),
+    spec.term = match agent::claim(&spec, &mut lasting.terms).await {
+        Err(agent::LinkError::Deposed { .. }) if held.is_some() => return Ok(End::Deposed),
         claimed => claimed?,
     };
-    lasting.term = Some(spec.term);
+    lasting.terms.held = Some(spec.term);
     let claimed = spec.clone();
     let run = begin(
         settings,
@@ -235,9 +239,7 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
             if let Some(reason) = options.refused {
                 coordinator.alarms.insert(reread::ALARM, reason);
             }
-            let end = doors.hold(coordinator, signals).await;
-            drop(lock);
-            Ok(end)
+            Ok(doors.hold(coordinator, signals).await)
         }
         Err(error) => {
             // A guard that was started for this start, and has nobody to guard.
@@ -299,7 +301,7 @@ async fn begin(
         settled: newest.clone(),
     });
     let (seen_by, seen) = mpsc::unbounded_channel();
-    let (source, blobs) = Worker::start(
+    let (worker, blobs) = Worker::start(
         state.join("mirror.git"),
         settings.source.spec.clone(),
         settings.source.interval,
@@ -307,6 +309,7 @@ async fn begin(
         base_of_worker,
         seen_by,
     )?;
+    let mut source = Source::new(worker, settings.source.spec.branch.clone());
     let mut reads = ReadsTable::default();
     for validated in taken.all() {
         reads.insert(validated.digest(), validated.reads().clone());
@@ -338,7 +341,7 @@ async fn begin(
     for revision in revisions.into_iter().flatten().chain(unknown) {
         source.ask(worker::Request::TakeUp(revision));
     }
-    source.ask(worker::Request::Look(0));
+    source.look();
 
     let drift = drift::Watch::start(volume.path(), &clock);
     let highest_switch = volume.highest_switch();
@@ -398,11 +401,8 @@ async fn begin(
             .map(|(name, digest, _)| (name, digest))
             .collect(),
         reads,
-        source_view: lockstep_core::status::SourceView::default(),
         alarms: taken.alarms,
         highest_switch,
-        looks: 0,
-        syncs: BTreeMap::new(),
         connected: false,
         observed_at: None,
         drift,

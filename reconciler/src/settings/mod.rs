@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod documented;
+mod reach;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,8 @@ use lockstep_core::reads::Reads;
 use lockstep_core::service::{Pause, Reload, ServiceName, Verify};
 use lockstep_guard::wire::RestartPolicy;
 use lockstep_source::SourceSpec;
+
+pub use reach::Reach;
 
 /// The settings, resolved.
 #[derive(Debug, Clone)]
@@ -214,21 +217,8 @@ impl Settings {
     }
 
     fn read_for(path: &Path, here: bool) -> Result<Self, SettingsError> {
-        let path = std::path::absolute(path).map_err(|source| SettingsError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        // A pipe in its place would be waited for.
-        if std::fs::metadata(&path).is_ok_and(|facts| !facts.is_file()) {
-            return Err(SettingsError::Unreadable {
-                path,
-                source: std::io::Error::other("it is no file"),
-            });
-        }
-        let text = std::fs::read_to_string(&path).map_err(|source| SettingsError::Unreadable {
-            path: path.clone(),
-            source,
-        })?;
+        let path = absolute(path)?;
+        let text = read_text(&path)?;
         Self::resolve(&path, &text, here)
     }
 
@@ -255,4 +245,23 @@ impl Settings {
     pub fn service(&self, name: &ServiceName) -> Option<&Service> {
         self.services.iter().find(|service| service.name == *name)
     }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, SettingsError> {
+    std::path::absolute(path).map_err(|source| SettingsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read_text(path: &Path) -> Result<String, SettingsError> {
+    let unreadable = |source| SettingsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    // A pipe in its place would be waited for.
+    if std::fs::metadata(path).is_ok_and(|facts| !facts.is_file()) {
+        return Err(unreadable(std::io::Error::other("it is no file")));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
 }

@@ -167,10 +167,13 @@ pub(super) struct State {
     pub(super) path: String,
 }
 
+/// The state folder, unless the file says otherwise.
+pub(super) const STATE: &str = "./state";
+
 impl Default for State {
     fn default() -> Self {
         Self {
-            path: "./state".to_owned(),
+            path: STATE.to_owned(),
         }
     }
 }

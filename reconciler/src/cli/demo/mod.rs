@@ -157,7 +157,7 @@ impl Demo {
 }
 
 /// The reconciler's events, once it is there to tell them.
-async fn first_events(client: &Client<'_>, place: &Place) -> Result<Documents, Failure> {
+async fn first_events(client: &Client, place: &Place) -> Result<Documents, Failure> {
     let late = || DemoError::Late {
         what: "the reconciler did not answer".to_owned(),
         log: place.reconciler_log(),
@@ -168,7 +168,7 @@ async fn first_events(client: &Client<'_>, place: &Place) -> Result<Documents, F
 }
 
 /// Tells what happens until the first release is live.
-async fn first_release(client: &Client<'_>, events: &mut Documents) -> Result<(), Failure> {
+async fn first_release(client: &Client, events: &mut Documents) -> Result<(), Failure> {
     let wanted = WaitFor {
         revision: None,
         timeout_ms: u64::try_from(START.as_millis()).unwrap_or(u64::MAX),

@@ -120,7 +120,7 @@ struct Outcome {
 /// Plays it, prints the table, and fails unless all of it went as it must.
 pub(super) async fn play(
     place: &Place,
-    client: &Client<'_>,
+    client: &Client,
     events: &mut Documents,
     broker: &Broker,
 ) -> Result<(), Failure> {
@@ -233,7 +233,7 @@ fn indented(text: &str) -> String {
 /// Who runs what, by service.
 type Running = BTreeMap<String, (Option<u32>, u32, Option<u64>)>;
 
-async fn running(client: &Client<'_>) -> Result<Running, Failure> {
+async fn running(client: &Client) -> Result<Running, Failure> {
     let status: StatusView = client.get("/api/v1/status").await?;
     let services = status.services.into_iter().filter_map(|service| {
         let instance = service.instances.first()?;

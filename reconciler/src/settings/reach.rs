@@ -1,0 +1,107 @@
+//! Where the reconciler of a settings file is reached: all that most commands need to know, and all that they ask of the
+//! file. A mistake in it must not keep anybody from asking a reconciler that runs on what it read before.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Settings, SettingsError, absolute, read_text};
+
+/// Where the reconciler of a settings file is reached.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    /// The file.
+    pub file: PathBuf,
+    /// The state folder.
+    pub state: PathBuf,
+    /// How long services may take to end, where the file can tell.
+    pub stop_within: Option<Duration>,
+    /// Why the file cannot be used as it lies there, if it cannot.
+    pub unusable: Option<String>,
+}
+
+impl Reach {
+    /// Reads what can be read of a settings file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let file = absolute(path)?;
+        let text = read_text(&file)?;
+        Ok(match Settings::resolve(&file, &text, false) {
+            Ok(settings) => Self::of(&settings),
+            Err(error) => Self {
+                state: file
+                    .parent()
+                    .unwrap_or(Path::new("/"))
+                    .join(state_path(&text).as_deref().unwrap_or(super::written::STATE)),
+                file,
+                stop_within: None,
+                unusable: Some(error.to_string()),
+            },
+        })
+    }
+
+    /// That of settings which can be used.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let within = settings
+            .services
+            .iter()
+            .map(|service| service.process.stop_within);
+        Self {
+            file: settings.file.clone(),
+            state: settings.state.clone(),
+            stop_within: Some(within.max().unwrap_or_default()),
+            unusable: None,
+        }
+    }
+}
+
+/// `state.path` of a text that need not be TOML everywhere.
+fn state_path(text: &str) -> Option<String> {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let state = table.get_ref().get("state")?.get_ref();
+    match state.get("path")?.get_ref() {
+        DeValue::String(path) if !path.is_empty() => Some(path.clone().into_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reach, state_path};
+
+    #[test]
+    fn the_state_folder_is_found_in_a_file_with_any_mistake() {
+        let broken = [
+            "[source\nurl = 'x'\n[state]\npath = 'here'\n",
+            "[source]\nurl = \n\n[state]\npath = 'here'\n",
+            "[source]\nurl = 'never closed\n[volume]\npath = 3\n[state]\npath = 'here'\n",
+            "[state]\npath = 'here'\nfoo = = 1\n",
+            "[state]\npath = 'here'\n[[service]]\nname = \"a\nreads = [\"b\"\n",
+        ];
+        for text in broken {
+            assert_eq!(state_path(text).as_deref(), Some("here"), "{text}");
+        }
+        assert_eq!(state_path("[state]\npath = 3\n"), None);
+        assert_eq!(state_path("state = 3\n"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_and_the_rest_is_known() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let file = folder.path().join("lockstep.toml");
+        std::fs::write(&file, "[state]\npath = 'there'\n[volume]\nkeep = 1\n").expect("it can be written");
+        let reach = Reach::read(&file).expect("it can be read");
+        assert_eq!(reach.state, folder.path().join("there"));
+        assert!(
+            reach
+                .unusable
+                .expect("it has mistakes")
+                .contains("cannot be understood")
+        );
+        assert_eq!(reach.stop_within, None);
+    }
+}
