@@ -38,7 +38,13 @@ fn known(path: &[String]) -> Option<(Vec<String>, bool)> {
     let keys = |error: String| {
         let (_, rest) = error.split_once(&format!("unknown field `{NONSENSE}`, "))?;
         // "expected one of `a`, `b`", "expected `a` or `b`", "there are no fields"
-        Some(rest.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect())
+        Some(
+            rest.split('`')
+                .skip(1)
+                .step_by(2)
+                .map(ToOwned::to_owned)
+                .collect(),
+        )
     };
     let nonsense = format!("{{ {NONSENSE} = 1 }}");
     match keys(said(&nonsense)) {
@@ -106,7 +112,11 @@ fn explained() -> Vec<(String, String)> {
         } else if let Some(title) = line.strip_prefix("### ") {
             section = format!("service.{}", title.trim_matches('`'));
         } else if let Some((key, cells)) = row(line) {
-            let key = if section.is_empty() { key } else { format!("{section}.{key}") };
+            let key = if section.is_empty() {
+                key
+            } else {
+                format!("{section}.{key}")
+            };
             found.push((key, cells[0].clone()));
         }
     }
@@ -148,7 +158,10 @@ fn assert_default(key: &str, cell: &str) {
     let without = settings.to_string();
     if cell == "required" {
         let (table, own) = place(&mut settings, key);
-        assert!(table.remove(own).is_some(), "{key} is said to be required, and a whole file has none");
+        assert!(
+            table.remove(own).is_some(),
+            "{key} is said to be required, and a whole file has none"
+        );
         let error = resolve(&settings.to_string()).unwrap_err();
         assert!(error.contains(own), "{key} is said to be required: {error}");
         return;
@@ -176,9 +189,15 @@ fn every_key_is_in_the_table_and_explained_above_it() {
     let (keys, table, docs) = (keys(), table(), docs());
     assert!(keys.len() > 30, "{keys:?}");
     let missing: Vec<_> = keys.iter().filter(|key| !table.contains_key(*key)).collect();
-    assert!(missing.is_empty(), "missing in docs/settings.md, below \"Every key\": {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "missing in docs/settings.md, below \"Every key\": {missing:?}"
+    );
     let stale: Vec<_> = table.keys().filter(|key| !keys.contains(key)).collect();
-    assert!(stale.is_empty(), "in docs/settings.md, and nowhere else: {stale:?}");
+    assert!(
+        stale.is_empty(),
+        "in docs/settings.md, and nowhere else: {stale:?}"
+    );
     let (text, _) = docs.split_once("\n## Every key\n").unwrap();
     for key in keys {
         let own = key.rsplit('.').next().unwrap();
@@ -193,7 +212,10 @@ fn every_key_is_in_the_table_and_explained_above_it() {
 #[test]
 fn every_default_is_what_happens_when_the_key_is_left_out() {
     for (key, cells) in table() {
-        assert!(!cells[0].is_empty(), "{key}: \"required\", a value, or what holds instead");
+        assert!(
+            !cells[0].is_empty(),
+            "{key}: \"required\", a value, or what holds instead"
+        );
         assert_default(&key, &cells[0]);
     }
     let explained = explained();
@@ -222,7 +244,10 @@ fn every_key_has_a_test_that_is_there_and_speaks_of_it() {
             let lines: Vec<&str> = text.lines().map(str::trim).collect();
             let is_there = lines.windows(2).any(|pair| {
                 let marked = pair[0].starts_with("#[test]") || pair[0].starts_with("#[tokio::test");
-                marked && pair[1].trim_start_matches("async ").starts_with(&format!("fn {name}("))
+                marked
+                    && pair[1]
+                        .trim_start_matches("async ")
+                        .starts_with(&format!("fn {name}("))
             });
             assert!(is_there, "{key}: {file} has no test {name}");
             assert!(text.contains(own), "{key}: {file} does not speak of {own}");
