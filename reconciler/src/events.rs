@@ -96,7 +96,7 @@ impl Event {
             "Stuck" | "Alarm" | "Diverged" | "Drift" | "SourceFailed" | "Rejected" => {
                 tracing::error!(revision, rollout, service, "{kind}: {message}");
             }
-            "Failed" | "Restoring" | "RolledBack" | "Aborted" | "Held" | "Ended" => {
+            "Failed" | "Restoring" | "RolledBack" | "Aborted" | "Held" | "Ended" | "Adopted" => {
                 tracing::warn!(revision, rollout, service, "{kind}: {message}");
             }
             "Settled" => {

@@ -60,6 +60,15 @@ impl Service {
         }
     }
 
+    /// One that re-reads its file when it is asked over HTTP, and states nothing.
+    #[must_use]
+    pub fn requested(name: &str) -> Self {
+        Self::acknowledged(name)
+            .args(&["--style", "plain", "--reload", "http", "--http", "{address}:8100"])
+            .reload("{ http = \"http://{address}:8100/reload\" }")
+            .tier("running")
+    }
+
     /// One that sees every switch by itself.
     #[must_use]
     pub fn watching(name: &str) -> Self {

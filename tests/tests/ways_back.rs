@@ -116,6 +116,40 @@ fn what_was_built_anew_for_a_way_back_is_where_the_next_one_leads_also_after_a_c
 }
 
 #[test]
+fn a_way_back_that_was_built_anew_and_switched_to_is_taken_up_where_it_was() {
+    let lab = failing::with(Service::by_hand("bad"));
+    lab.kill_reconciler();
+    lab.spawn_with_points(&[]);
+    let (written, right) = (release(&lab), document(&release(&lab)));
+    let revision = hangs(&lab, 2);
+    let (failed, good) = (release(&lab), lab.process("good"));
+    tamper(&written);
+    lab.stop_in("Restoring", 0);
+    lab.process("bad").signal(Signal::KILL);
+    let over = || lab.events().iter().any(|event| event.is("RolledBack", &revision));
+    while release(&lab) == failed {
+        assert_ne!(lab.wait_stopped(over), Arrival::Over);
+        if release(&lab) == failed {
+            lab.stop_in("Restoring", 0);
+            lab.wake_reconciler();
+        }
+    }
+    let anew = release(&lab);
+    assert_ne!(anew, written, "another release of the same commit");
+    lab.kill_any(&[Role::Reconciler]);
+    assert!(!over(), "it is killed before the end");
+    lab.origin().delete_bare();
+    lab.start_reconciler();
+    lab.wait_rolled_back(&revision);
+    assert_eq!(release(&lab), anew);
+    assert_eq!(document(&anew), right);
+    assert_eq!((lab.value("bad"), lab.value("good")), (1, 1));
+    assert_eq!(lab.process("good"), good);
+    lab.assert_volume_whole();
+    lab.assert_nobody_stopped();
+}
+
+#[test]
 fn a_file_that_is_missing_from_what_is_live_is_healed_at_the_start() {
     let lab = failing::with(Service::acknowledged("bad"));
     let before = lab.services();

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use rollout_world::{Act, Fault, Service, World, world};
+use rollout_world::{Act, Fault, Service, World, over_http, world};
 
 fn services(kind: Kind) -> impl Strategy<Value = Vec<Service>> {
     vec(service(kind), 0..4).prop_map(|services| {
@@ -39,6 +39,7 @@ fn service(kind: Kind) -> impl Strategy<Value = Service> {
     let pause = prop_oneof![Just(Pause::Freeze), Just(Pause::None)];
     let reload = prop_oneof![
         3 => Just(Reload::Signal("SIGUSR1".to_owned())),
+        2 => Just(over_http()),
         1 => Just(Reload::Watch),
         1 => Just(Reload::Restart),
     ];
@@ -101,6 +102,7 @@ fn choose(acts: &[Act], choice: u16) -> Act {
         | Act::Deafen(_)
         | Act::Die(_)
         | Act::Vote(_, false)
+        | Act::Answer(_, false)
         | Act::Probe(_, false)
         | Act::LoseAgent
         | Act::Crash
@@ -112,6 +114,7 @@ fn choose(acts: &[Act], choice: u16) -> Act {
         | Act::Read(_)
         | Act::Apply(_)
         | Act::Vote(_, true)
+        | Act::Answer(_, true)
         | Act::Probe(_, true)
         | Act::ReturnAgent
         | Act::Recover => false,

@@ -10,16 +10,21 @@ use crate::guard::ExitReason;
 use crate::start;
 use crate::state::StateFolder;
 use rustix::fs::{Mode, OFlags, openat};
-use std::io::{Read as _, Write as _, stdin};
+use std::io::{ErrorKind, Read as _, Write as _, stdin};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const LOG: &str = "guard.log";
 /// The one byte that is no text: the guard listens.
 const READY: u8 = 0;
+
+/// How long it may take to listen: it reads a small record and flushes one. Longer, and its disk hangs, or it is
+/// stopped; it is left to itself then, and whoever asked is told.
+const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Starts the guard and returns when it listens.
 pub(crate) fn leave_behind(state: &Path) -> Result<ExitReason, GuardError> {
@@ -43,6 +48,8 @@ pub(crate) fn leave_behind(state: &Path) -> Result<ExitReason, GuardError> {
         .stderr(Stdio::from(log_too))
         .spawn()
         .map_err(GuardError::system("cannot execute the guard"))?;
+    ours.set_read_timeout(Some(LISTENS_WITHIN))
+        .map_err(GuardError::system("cannot wait for the guard"))?;
     let mut word = [0];
     let mut reason = String::new();
     match ours.read(&mut word) {
@@ -55,7 +62,14 @@ pub(crate) fn leave_behind(state: &Path) -> Result<ExitReason, GuardError> {
         }
         Err(error) => Err(GuardError::DidNotStart {
             program,
-            reason: error.to_string(),
+            reason: match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => format!(
+                    "it does not listen after {} s: is the disk of the state folder slow, or the process stopped? Its \
+                     log is {LOG} there",
+                    LISTENS_WITHIN.as_secs()
+                ),
+                _ => error.to_string(),
+            },
         }),
     }
 }

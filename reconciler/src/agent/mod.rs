@@ -17,11 +17,13 @@ mod checks;
 mod commands;
 mod evidence;
 mod folders;
+mod http;
 mod link;
 mod mounts;
 mod orders;
 mod phrases;
 mod probes;
+mod requests;
 mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,14 +31,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstep_core::rollout::{CheckVerdict, Event, MemberId};
-use lockstep_core::service::ServiceName;
+use lockstep_core::service::{HttpReload, Reload, ServiceName};
 use lockstep_guard::wire::{Definition, Supervised};
-use lockstep_protocol::{InstanceToken, Offer, RolloutId};
+use lockstep_protocol::{InstanceToken, Offer, RolloutId, SwitchNumber};
 use tokio::sync::mpsc;
 
 pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
 pub(crate) use link::{LinkError, Terms, claim, end_unused};
 pub(crate) use mounts::pinned_to_a_release;
+pub(crate) use requests::listens;
 pub(crate) use task::{Agent, AgentFailed};
 
 /// What the coordinator asks of the agent.
@@ -59,9 +62,12 @@ pub enum Order {
     },
     /// Queue reloads to these and unpause all. Answered by [`Event::Unpaused`].
     Unpause(Vec<Target>),
-    /// Send reloads to these, which are not paused. Answered by [`Event::Told`].
+    /// Send reload signals to these, which are not paused. Answered by [`Event::Told`].
     Tell(Vec<Target>),
-    /// Send reloads that were owed from before. Answered by [`Report::Reminded`]: they belong to no rollout.
+    /// Ask these over HTTP to reload, now that this switch is current. Answered by [`Event::Answered`] for each.
+    Request(SwitchNumber, Vec<Target>),
+    /// Send reloads that were owed from before. Answered by [`Report::Reminded`], maybe in parts: they belong to no
+    /// rollout.
     Remind(Vec<Target>),
     /// End and start these. Answered by [`Event::Ended`] and [`Event::Started`], or [`Event::StartFailed`].
     Restart(Vec<ServiceName>),
@@ -123,15 +129,33 @@ impl Orders {
     }
 }
 
-/// An instance that is meant, and the signal for it where one is to be sent.
+/// An instance that is meant, and how it is told.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// Which member.
     pub member: MemberId,
     /// The token of the instance that is meant.
     pub instance: InstanceToken,
-    /// The reload signal.
-    pub signal: Option<String>,
+    /// How it is told.
+    pub reload: Reload,
+    /// How long it may take to answer, where it answers.
+    pub within: Duration,
+}
+
+impl Target {
+    fn signal(&self) -> Option<&str> {
+        match &self.reload {
+            Reload::Signal(signal) => Some(signal),
+            Reload::Http(_) | Reload::Watch | Reload::Restart => None,
+        }
+    }
+
+    fn request(&self) -> Option<&HttpReload> {
+        match &self.reload {
+            Reload::Http(request) => Some(request),
+            Reload::Signal(_) | Reload::Watch | Reload::Restart => None,
+        }
+    }
 }
 
 /// What the agent tells the coordinator.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lockstep_core::rollout::{CheckVerdict, Event};
+use lockstep_core::rollout::{CheckVerdict, Event, MemberId};
 use lockstep_guard::wire::{Body, InstanceRef};
 use tokio::time::Instant;
 
@@ -28,20 +28,11 @@ impl Agent {
                 self.ask(link, Body::Release, Pending::Release).await?;
             }
             Order::Examine(targets) => {
-                let unfit = targets
-                    .iter()
-                    .filter_map(|target| {
-                        let pid = self.pids.get(&target.member.service)?;
-                        Some((target.member.clone(), mounts::pinned_to_a_release(*pid)?))
-                    })
-                    .collect();
-                let signals = signals_of(&targets);
-                self.ask(
-                    link,
-                    Body::Examine { signals },
-                    Pending::Examine { targets, unfit },
-                )
-                .await?;
+                if targets.iter().any(|target| target.request().is_some()) {
+                    self.see_who_listens(targets);
+                } else {
+                    self.examine(targets, BTreeMap::new(), link).await?;
+                }
             }
             Order::Pause {
                 targets,
@@ -66,15 +57,27 @@ impl Agent {
                 let body = Body::Signal {
                     signals: signals_of(&targets),
                 };
-                let signalled = targets.into_iter().filter(|target| target.signal.is_some());
+                let signalled = targets.into_iter().filter(|target| target.signal().is_some());
                 let whom = signalled.map(|target| target.member).collect();
                 self.ask(link, body, Pending::Tell(whom)).await?;
             }
+            Order::Request(switch, targets) => {
+                for target in targets {
+                    self.request(target, Some(switch));
+                }
+            }
             Order::Remind(targets) => {
+                let (requested, signalled): (Vec<_>, Vec<_>) =
+                    targets.into_iter().partition(|target| target.request().is_some());
+                for target in requested {
+                    self.request(target, None);
+                }
                 let body = Body::Signal {
-                    signals: signals_of(&targets),
+                    signals: signals_of(&signalled),
                 };
-                let whom = targets.into_iter().map(|target| (target.member, target.instance));
+                let whom = signalled
+                    .into_iter()
+                    .map(|target| (target.member, target.instance));
                 self.ask(link, body, Pending::Remind(whom.collect())).await?;
             }
             Order::Restart(services) => {
@@ -145,6 +148,23 @@ impl Agent {
         Ok(None)
     }
 
+    /// Sees whether these see the volume, and has the guard see whether they can be signalled.
+    pub(super) async fn examine(
+        &mut self,
+        targets: Vec<Target>,
+        mut unfit: BTreeMap<MemberId, String>,
+        link: &mut Link,
+    ) -> Result<(), LinkError> {
+        unfit.extend(targets.iter().filter_map(|target| {
+            let pid = self.pids.get(&target.member.service)?;
+            Some((target.member.clone(), mounts::pinned_to_a_release(*pid)?))
+        }));
+        let body = Body::Examine {
+            signals: signals_of(&targets),
+        };
+        self.ask(link, body, Pending::Examine { targets, unfit }).await
+    }
+
     pub(super) async fn ask(
         &mut self,
         link: &mut Link,
@@ -178,6 +198,7 @@ impl Agent {
             | Order::Examine(_)
             | Order::Unpause(_)
             | Order::Tell(_)
+            | Order::Request(..)
             | Order::Remind(_)
             | Order::Restart(_)
             | Order::Start(_)
@@ -201,14 +222,14 @@ fn reference(target: &Target) -> InstanceRef {
 fn signals_of(targets: &[Target]) -> Vec<(InstanceRef, String)> {
     targets
         .iter()
-        .filter_map(|target| Some((reference(target), target.signal.clone()?)))
+        .filter_map(|target| Some((reference(target), target.signal()?.to_owned())))
         .collect()
 }
 
 fn by_service(targets: &[Target]) -> BTreeMap<String, String> {
     targets
         .iter()
-        .filter_map(|target| Some((target.member.service.to_string(), target.signal.clone()?)))
+        .filter_map(|target| Some((target.member.service.to_string(), target.signal()?.to_owned())))
         .collect()
 }
 

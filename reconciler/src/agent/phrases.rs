@@ -23,7 +23,7 @@ pub(super) fn members(faults: BTreeMap<String, SignalFault>) -> BTreeMap<MemberI
 }
 
 pub(super) fn fault_phrase(fault: &SignalFault, target: &Target) -> String {
-    let signal = target.signal.as_deref().unwrap_or("the signal");
+    let signal = target.signal().unwrap_or("the signal");
     match fault {
         SignalFault::Gone => "the process is gone".to_owned(),
         SignalFault::WouldKill => format!(

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
+use hyper::http::Method;
 use lockstep_core::rollout::ProbeResult;
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::Definition;
@@ -14,6 +15,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::commands::{self, Unsuccessful};
+use super::http;
 use super::task::{Agent, Finished};
 use crate::settings::{Equals, ProbeKind, States};
 
@@ -112,54 +114,33 @@ impl Look {
     }
 
     async fn http(&self, authority: &str, path: &str, states: Option<&States>) -> Result<(), String> {
-        let url = format!("http://{authority}{path}");
-        let failed = |error: &dyn std::fmt::Display| format!("GET {url}: {error}");
         // What is live is read first: an answer to a later question is about nothing older.
         let states = match states {
             Some(states) => Some((states, live(self.volume.clone()).await?.1)),
             None => None,
         };
-        let stream = TcpStream::connect(authority)
-            .await
-            .map_err(|error| failed(&error))?;
-        let io = hyper_util::rt::TokioIo::new(stream);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
-            .await
-            .map_err(|error| failed(&error))?;
-        let request = hyper::Request::get(path)
-            .header(hyper::header::HOST, authority)
-            .header(hyper::header::USER_AGENT, "lockstep-probe")
-            .body(http_body_util::Empty::<hyper::body::Bytes>::new())
-            .map_err(|error| failed(&error))?;
-        let exchange = async {
-            let response = sender
-                .send_request(request)
-                .await
-                .map_err(|error| failed(&error))?;
-            if !response.status().is_success() {
-                return Err(failed(&format_args!("status {}", response.status())));
-            }
-            let Some((states, live)) = states else {
-                return Ok(());
-            };
-            let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
-            let body = body.map_err(|error| {
-                if error.is::<http_body_util::LengthLimitError>() {
-                    failed(&format_args!("the answer is longer than {LONGEST_ANSWER} bytes"))
-                } else {
-                    failed(&error)
+        http::exchange(
+            (Method::GET, authority, path),
+            "lockstep-probe",
+            async |response| {
+                if !response.status().is_success() {
+                    return Err(format!("status {}", response.status()));
                 }
-            })?;
-            judge(&body.to_bytes(), states, &live).map_err(|error| failed(&error))
-        };
-        // The connection is driven here, not detached: it ends with this look. One that the server closes behind
-        // its answer has delivered that answer first.
-        let mut exchange = std::pin::pin!(exchange);
-        tokio::select! {
-            biased;
-            result = &mut exchange => result,
-            _ = connection => exchange.await,
-        }
+                let Some((states, live)) = states else {
+                    return Ok(());
+                };
+                let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
+                let body = body.map_err(|error| {
+                    if error.is::<http_body_util::LengthLimitError>() {
+                        format!("the answer is longer than {LONGEST_ANSWER} bytes")
+                    } else {
+                        error.to_string()
+                    }
+                })?;
+                judge(&body.to_bytes(), states, &live)
+            },
+        )
+        .await
     }
 
     async fn exec(&self, words: &[String]) -> Result<(), String> {

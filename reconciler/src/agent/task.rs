@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::ledger::back_off;
-use lockstep_core::rollout::{CheckVerdict, Event, Evidence, MemberId, ProbeResult};
+use lockstep_core::rollout::{Answer, CheckVerdict, Event, Evidence, MemberId, ProbeResult};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Body, Process, Supervised};
-use lockstep_protocol::{InstanceToken, RolloutId};
+use lockstep_protocol::{InstanceToken, RolloutId, SwitchNumber};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::evidence::Heard;
 use super::link::{ANSWER_WITHIN, HELLO_WITHIN, Link, LinkError};
+use super::requests::answered;
 use super::{AgentSpec, Order, Report, Target};
 use crate::clock::Clock;
 
@@ -39,7 +40,7 @@ pub struct Agent {
     pub(super) clock: Clock,
     orders: mpsc::UnboundedReceiver<(u64, Order)>,
     /// How often the guard was lost.
-    losses: u64,
+    pub(super) losses: u64,
     reports: mpsc::UnboundedSender<Report>,
     pub(super) pending: BTreeMap<u64, Asked>,
     heard: Heard,
@@ -48,6 +49,8 @@ pub struct Agent {
     pub(super) probe_due: BTreeMap<ServiceName, Instant>,
     /// Whose probe is a command that has not ended: never two at once.
     pub(super) commands: BTreeMap<ServiceName, AbortHandle>,
+    /// Reloads over HTTP that are not answered: one a service.
+    pub(super) requests: BTreeMap<ServiceName, AbortHandle>,
     pub(super) offered: BTreeMap<ServiceName, RolloutId>,
     pub(super) pids: BTreeMap<ServiceName, u32>,
     doorbell: Arc<Notify>,
@@ -116,6 +119,20 @@ pub(super) enum Finished {
         service: ServiceName,
         verdict: CheckVerdict,
     },
+    /// Whether these listen where they are to be told, as an examination begins.
+    Listened {
+        targets: Vec<Target>,
+        unfit: BTreeMap<MemberId, String>,
+        /// How often the guard had been lost when it was asked.
+        losses: u64,
+    },
+    /// A reload over HTTP was answered.
+    Answered {
+        target: Target,
+        /// The switch that it is about; none: it was owed.
+        switch: Option<SwitchNumber>,
+        answer: Answer,
+    },
 }
 
 /// How the conversation with the guard ended.
@@ -164,6 +181,7 @@ impl Agent {
             probing: BTreeSet::new(),
             probe_due: BTreeMap::new(),
             commands: BTreeMap::new(),
+            requests: BTreeMap::new(),
             offered: BTreeMap::new(),
             pids: BTreeMap::new(),
             doorbell,
@@ -210,6 +228,10 @@ impl Agent {
                                 let why = "the guard was lost while it ended everything, and whoever it had started \
                                            may live: try `lockstep down` again";
                                 self.tell(Report::Down(Err(why.to_owned())));
+                            }
+                            // Not called back, but not waited for: whoever did not answer is asked again.
+                            for request in std::mem::take(&mut self.requests).into_values() {
+                                request.abort();
                             }
                             self.losses += 1;
                             self.tell(Report::Event(Event::AgentLost));
@@ -341,17 +363,19 @@ impl Agent {
                     self.begin_probes();
                     Ok(None)
                 }
-                // A probe or a check came to its end.
+                // A probe, a check or a request came to its end.
                 Some(finished) = self.work.join_next_with_id() => {
                     match finished {
                         Ok((id, finished)) => {
-                            self.commands.retain(|_, command| command.id() != id);
-                            self.finish(finished);
+                            self.forget(id);
+                            self.finish(finished, &mut link).await.map(|()| None)
                         }
                         // One that was given up.
-                        Err(error) => self.commands.retain(|_, command| command.id() != error.id()),
+                        Err(error) => {
+                            self.forget(error.id());
+                            Ok(None)
+                        }
                     }
-                    Ok(None)
                 }
             };
             match ended {
@@ -399,8 +423,29 @@ impl Agent {
         }
     }
 
-    fn finish(&mut self, finished: Finished) {
-        self.tell(match finished {
+    fn forget(&mut self, task: tokio::task::Id) {
+        self.commands.retain(|_, command| command.id() != task);
+        self.requests.retain(|_, request| request.id() != task);
+    }
+
+    async fn finish(&mut self, finished: Finished, link: &mut Link) -> Result<(), LinkError> {
+        let report = match finished {
+            Finished::Listened {
+                targets,
+                unfit,
+                losses,
+            } => {
+                // One that was asked before a loss is answered by it.
+                if losses == self.losses {
+                    self.examine(targets, unfit, link).await?;
+                }
+                return Ok(());
+            }
+            Finished::Answered {
+                target,
+                switch,
+                answer,
+            } => answered(target, switch, answer),
             Finished::Probe { service, result } => Report::Event(Event::Evidence {
                 member: MemberId::only(&service),
                 evidence: Evidence::Probed(result),
@@ -414,7 +459,9 @@ impl Agent {
                 service,
                 verdict,
             },
-        });
+        };
+        self.tell(report);
+        Ok(())
     }
 }
 

@@ -17,12 +17,18 @@ use crate::settings::Settings;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  lockstep run\n  lockstep run --settings /etc/lockstep.toml --log json\n  \
-                        lockstep run --take-over     # another reconciler hangs: its term is fenced"
+                        lockstep run --take-over     # another reconciler hangs: its term is fenced\n  \
+                        lockstep run --adopt         # files lie in the volume's folder: they are kept aside"
 )]
 pub(super) struct Run {
     /// Go on although another reconciler holds the volume; that one is fenced and ends
     #[arg(long)]
     take_over: bool,
+    /// Take a folder as the volume in which files of somebody else lie; they are kept in it, aside
+    ///
+    /// Until the first release is live, whoever reads their paths still finds them. Needed once.
+    #[arg(long)]
+    adopt: bool,
     /// How to write the log
     #[arg(long, value_enum, default_value_t = Log::Text)]
     log: Log,
@@ -40,7 +46,12 @@ impl Run {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
         let settings = settings.read_to_run()?;
         start_log(self.log);
-        match block_on(run(settings, self.take_over))? {
+        let options = Options {
+            take_over: self.take_over,
+            adopt: self.adopt,
+            ..Options::default()
+        };
+        match block_on(run(settings, options))? {
             End::Signal | End::Down | End::Anew(_) => Ok(()),
             End::Deposed => Err(Failure::refused(
                 "a reconciler of a higher term has taken over; this one changed nothing since and ends",
@@ -53,22 +64,16 @@ impl Run {
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Runs the coordinator, once more with each new settings.
-async fn run(mut settings: Settings, take_over: bool) -> Result<End, Failure> {
+async fn run(mut settings: Settings, mut options: Options) -> Result<End, Failure> {
     let mut lasting = Lasting::default();
-    let mut options = Options {
-        take_over,
-        anew: false,
-        refused: None,
-    };
     let mut before = None;
     loop {
         let refused = options.refused.clone();
         let end = coordinator::run(settings.clone(), options, &mut lasting).await;
         let anew = lasting.has_run();
         options = Options {
-            take_over: false,
             anew,
-            refused: None,
+            ..Options::default()
         };
         match (end, before.take()) {
             (Ok(End::Anew(new)), _) => before = Some(std::mem::replace(&mut settings, *new)),

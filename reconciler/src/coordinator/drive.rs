@@ -131,6 +131,7 @@ impl Coordinator {
             | Event::SwitchFailed { .. }
             | Event::Unpaused { .. }
             | Event::Told { .. }
+            | Event::Answered { .. }
             | Event::PauseExpired
             | Event::Flushed
             | Event::FlushFailed { .. }

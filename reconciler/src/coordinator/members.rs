@@ -77,14 +77,14 @@ impl Coordinator {
                 continue;
             };
             let state = instance.state(&service.name, &service.verify, live.as_ref(), &self.reads, now);
-            if let (true, Some(alive), Reload::Signal(signal)) =
+            if let (true, Some(alive), Reload::Signal(_) | Reload::Http(_)) =
                 (state.participates(), &instance.alive, &service.reload)
             {
-                let (instance_token, signal) = (alive.instance.clone(), Some(signal.clone()));
                 targets.push(Target {
                     member: id,
-                    instance: instance_token,
-                    signal,
+                    instance: alive.instance.clone(),
+                    reload: service.reload.clone(),
+                    within: service.verify.within,
                 });
                 instance.note_sent(now);
             }
@@ -141,8 +141,8 @@ impl Coordinator {
         let now = self.clock.now();
         for (id, member) in &rollout.members {
             let blind = member.tier < Tier::Acknowledged && member.part == rollout::Part::Absent;
-            let signalled = matches!(member.reload, Reload::Signal(_));
-            if let (true, true, Some(instance)) = (blind, signalled, self.instances.get_mut(id)) {
+            let told = matches!(member.reload, Reload::Signal(_) | Reload::Http(_));
+            if let (true, true, Some(instance)) = (blind, told, self.instances.get_mut(id)) {
                 instance.owe(now);
             }
         }

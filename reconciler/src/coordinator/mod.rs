@@ -18,6 +18,7 @@
 //! Who wakes whom: every input wakes this loop, which looks at everything anew; nothing is remembered about
 //! which input it was.
 
+mod adopt;
 mod conclude;
 mod consider;
 mod drift;

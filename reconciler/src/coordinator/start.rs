@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use super::source::Source;
 use super::take_up::{note_stated, take_up};
 use super::volume::VolumeThread;
-use super::{Coordinator, End, Handle, LiveRelease, Request, drift, observe, reread};
+use super::{Coordinator, End, Handle, LiveRelease, Request, adopt, drift, observe, reread};
 use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Orders, Terms};
 use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
@@ -43,6 +43,8 @@ use crate::web::{self, Port, Web, WebError};
 pub struct Options {
     /// Go on although another reconciler holds the volume: the term fences it.
     pub take_over: bool,
+    /// Keep aside what lies in the volume's folder before it is one.
+    pub adopt: bool,
     /// To begin anew in the place of itself.
     pub anew: bool,
     /// Why other settings than these are not used, if somebody wanted others.
@@ -123,6 +125,14 @@ pub enum StartError {
     /// The volume cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Files of somebody else lie on the volume.
+    #[error("{error}.\n{comparison}")]
+    Foreign {
+        /// Which.
+        error: OpenError,
+        /// What they are beside what would be published.
+        comparison: String,
+    },
     /// The volume cannot be taken over.
     #[error(transparent)]
     Fence(#[from] FenceError),
@@ -189,11 +199,18 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
         OpenOptions {
             keep: settings.volume.keep,
             take_over: options.take_over || (options.anew && lasting.terms.held.is_some()),
+            adopt: options.adopt,
             term_at_least: Term(term_known),
             switch_at_least: switch_used,
             ..OpenOptions::default()
         },
-    )?;
+    )
+    .map_err(|error| adopt::explained(error, &settings))?;
+    if options.adopt && !unfenced.adopts() {
+        tracing::info!(
+            "--adopt: the folder is empty or a volume of Lockstep's already, nothing is taken over"
+        );
+    }
     let mut spec = AgentSpec {
         state: state.clone(),
         program,
@@ -281,7 +298,8 @@ async fn begin(
 ) -> Result<(Coordinator, Doors), StartError> {
     let state = &settings.state.clone();
     let term = spec.term;
-    let (mut volume, found) = unfenced.fence(Term(term))?;
+    let (mut volume, mut found) = unfenced.fence(Term(term))?;
+    let adopted = found.adopted.take().map(adopt::told);
     // Only now: a coordinator that is deposed by this may have written until here.
     let desk = Desk::take(state, term)?;
     let events = EventLog::open(state, &desk)?;
@@ -361,10 +379,11 @@ async fn begin(
         metrics: Arc::clone(&metrics),
     };
     let web = web::start(&settings, handle, port, kept)?;
-    events.append([Record {
+    let started = Record {
         message: format!("term {term}"),
         ..Record::new("Started")
-    }]);
+    };
+    events.append([started].into_iter().chain(adopted));
 
     let mut coordinator = Coordinator {
         services: settings

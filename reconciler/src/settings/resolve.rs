@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use lockstep_core::reads::Reads;
-use lockstep_core::service::{Pause, Reload, ServiceName, Tier, Verify};
+use lockstep_core::service::{HttpReload, Pause, Reload, ServiceName, Tier, Verify};
 use lockstep_source::{Access, Bounds, SourceSpec};
 
 use super::values;
@@ -263,25 +263,7 @@ impl Resolver {
                 Reads::everything()
             }),
         };
-        let reload = match (
-            service.reload.signal,
-            service.reload.watch,
-            service.reload.restart,
-        ) {
-            (Some(signal), None, None) => {
-                self.fit(&reload_key, values::reload_signal(&signal));
-                Reload::Signal(signal)
-            }
-            (None, Some(_), None) => Reload::Watch,
-            (None, None, Some(_)) => Reload::Restart,
-            (_, _, _) => {
-                self.wrong(
-                    &reload_key,
-                    "exactly one is expected of { signal = \"SIGHUP\" }, { watch = {} } and { restart = {} }",
-                );
-                Reload::Restart
-            }
-        };
+        let reload = self.reload(&reload_key, service.reload);
         let probe = service.verify.probe.map(|probe| self.probe(&verify_key, probe));
         let verify = Verify {
             tier: service.verify.tier,
@@ -331,6 +313,36 @@ impl Resolver {
             verify,
             probe,
             check,
+        }
+    }
+
+    fn reload(&mut self, key: &str, reload: written::Reload) -> Reload {
+        if reload.method.is_some() && reload.http.is_none() {
+            self.wrong(key, "method: only a reload over http has one");
+        }
+        match (reload.signal, reload.http, reload.watch, reload.restart) {
+            (Some(signal), None, None, None) => {
+                self.fit(key, values::reload_signal(&signal));
+                Reload::Signal(signal)
+            }
+            (None, Some(url), None, None) => {
+                let judged = values::http(&url).map_err(|what| format!("http: {what}"));
+                let (authority, path) = self.fit(key, judged).unwrap_or_default();
+                Reload::Http(HttpReload {
+                    method: reload.method.unwrap_or_default(),
+                    authority,
+                    path,
+                })
+            }
+            (None, None, Some(_), None) => Reload::Watch,
+            (None, None, None, Some(_)) => Reload::Restart,
+            (_, _, _, _) => {
+                self.wrong(
+                    key,
+                    "exactly one is expected of { signal = \"SIGHUP\" }, { http = \"http://HOST:PORT/PATH\" }, { watch = {} } and { restart = {} }",
+                );
+                Reload::Restart
+            }
         }
     }
 

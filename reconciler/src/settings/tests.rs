@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use lockstep_core::service::{HttpReload, Method};
+
 use super::*;
 
 const DESIGN: &str = r#"
@@ -337,4 +339,47 @@ fn the_state_folder_does_not_lie_in_the_volume() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("must not lie in one another"), "{error}");
+}
+
+#[test]
+fn a_reload_over_http_has_a_url_and_a_method() {
+    let text = |reload: &str| DESIGN.replace("{ signal = \"SIGUSR1\" }", reload);
+    let reload = |text: &str| parse(text).unwrap().services[0].reload.clone();
+    let expected = |method, authority: &str, path: &str| {
+        Reload::Http(HttpReload {
+            method,
+            authority: authority.to_owned(),
+            path: path.to_owned(),
+        })
+    };
+    assert_eq!(
+        reload(&text("{ http = \"http://127.0.0.1:9090/-/reload\" }")),
+        expected(Method::Post, "127.0.0.1:9090", "/-/reload")
+    );
+    assert_eq!(
+        reload(&text("{ http = \"http://localhost\", method = \"PUT\" }")),
+        expected(Method::Put, "localhost:80", "/")
+    );
+    for (wrong, words) in [
+        (
+            "{ http = \"https://h/\" }",
+            "reload: http: \"https://h/\" is not of the form",
+        ),
+        ("{ http = \"http://h/a b\" }", "reload: http: \"/a b\" is no path"),
+        (
+            "{ watch = {}, method = \"GET\" }",
+            "method: only a reload over http has one",
+        ),
+        (
+            "{ http = \"http://h/\", watch = {} }",
+            "reload: exactly one is expected",
+        ),
+        (
+            "{ http = \"http://h/\", method = \"BREW\" }",
+            "unknown variant `BREW`",
+        ),
+    ] {
+        let error = parse(&text(wrong)).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }

@@ -93,11 +93,13 @@ impl Default for Stop {
     }
 }
 
-/// One of three tables, as `reload = { signal = "SIGUSR1" }`.
+/// One of four tables, as `reload = { signal = "SIGUSR1" }`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reload {
     pub(super) signal: Option<String>,
+    pub(super) http: Option<String>,
+    pub(super) method: Option<lockstep_core::service::Method>,
     pub(super) watch: Option<Nothing>,
     pub(super) restart: Option<Nothing>,
 }

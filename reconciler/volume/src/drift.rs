@@ -117,7 +117,10 @@ impl Volume {
             return Err(FileError::new("find", &self.at.own(), rustix::io::Errno::NOENT));
         }
         let current = look::link(&self.at.current())?;
-        let wanted = self.live.as_ref().map(|live| current_target(live.switch));
+        let wanted = match &self.live {
+            Some(live) => Some(current_target(live.switch)),
+            None => self.adopted_target(),
+        };
         // A switch that is staged may have been made a moment ago, and not been completed here yet.
         let just_made = current.is_some() && current == self.staged_switch.map(current_target);
         let in_the_way = current.is_none() && look::exists(&self.at.current())?;

@@ -29,6 +29,8 @@ pub enum Op {
     Rmdir,
     /// A rename.
     Rename,
+    /// Two names exchanged.
+    Exchange,
     /// A file's contents flushed.
     SyncFile,
     /// A directory flushed.
@@ -61,8 +63,12 @@ pub enum Fault {
     FailKind(Op, Errno),
 }
 
+/// Something that happens before the change with a number.
+type Meanwhile = (u64, Box<dyn FnOnce()>);
+
 thread_local! {
     static ARMED: RefCell<Option<(Fault, Vec<Change>)>> = const { RefCell::new(None) };
+    static MEANWHILE: RefCell<Option<Meanwhile>> = const { RefCell::new(None) };
 }
 
 /// Arms a fault for this thread and starts to record.
@@ -70,8 +76,15 @@ pub fn arm(fault: Fault) {
     ARMED.with(|armed| *armed.borrow_mut() = Some((fault, Vec::new())));
 }
 
+/// Records, and before the change with this number lets something else happen.
+pub fn arm_with(at: u64, meanwhile: impl FnOnce() + 'static) {
+    arm(Fault::Record);
+    MEANWHILE.with(|slot| *slot.borrow_mut() = Some((at, Box::new(meanwhile))));
+}
+
 /// Disarms, and returns what was recorded.
 pub fn disarm() -> Vec<Change> {
+    MEANWHILE.with(|slot| slot.borrow_mut().take());
     ARMED
         .with(|armed| armed.borrow_mut().take())
         .map(|(_, changes)| changes)
@@ -91,6 +104,11 @@ pub(crate) fn before(op: Op, path: &Path, to: Option<&Path>) -> Result<(), Errno
             to: to.map(Path::to_owned),
         });
         let number = changes.len() as u64;
+        if let Some((_, meanwhile)) =
+            MEANWHILE.with(|slot| slot.borrow_mut().take_if(|(at, _)| *at == number))
+        {
+            meanwhile();
+        }
         match *fault {
             Fault::AbortAt(at) if at == number => std::process::abort(),
             Fault::FailAt(at, errno) if at == number => Err(errno),

@@ -10,6 +10,7 @@ use lockstep_core::tree::Tree;
 use lockstep_protocol::{Release, SwitchNumber};
 use rustix::io::Errno;
 
+use crate::adopt::Adopted;
 use crate::error::{ChangeError, FileError};
 use crate::journal::{self, Journal, JournalError};
 use crate::manifest::Entries;
@@ -57,6 +58,8 @@ pub struct Found {
     pub current: Current,
     /// The last rollout that the journals know of.
     pub journal: Option<JournalRecord>,
+    /// What lay there and is kept aside, until a first release has settled.
+    pub adopted: Option<Adopted>,
     /// The highest switch number that is used up.
     pub highest_switch: SwitchNumber,
 }
@@ -64,7 +67,8 @@ pub struct Found {
 /// What `current` points to.
 #[derive(Debug)]
 pub enum Current {
-    /// There is no `current`: nothing was ever published, or a first rollout was taken back.
+    /// There is no `current`, or it leads to what was taken over: nothing was ever published, or a first rollout was
+    /// taken back.
     None,
     /// One of our switches and its release.
     Live {
@@ -165,6 +169,7 @@ impl Unfenced {
             journal,
             kept: BTreeMap::new(),
             live: None,
+            adopting: None,
             used_switch,
             staged_switch: None,
             highest_switch,
@@ -176,6 +181,7 @@ impl Unfenced {
             _lock: self.lock,
         };
         volume.clear_fenced(fenced, stays)?;
+        volume.adopt(&self.adoption)?;
         volume.learn_releases()?;
         let current = volume.learn_current()?;
         volume.sweep()?;
@@ -184,10 +190,12 @@ impl Unfenced {
             tracing::warn!(%error, "no space is held back for a way back");
         }
         volume.still_ours()?;
+        let adopted = volume.adopted()?;
         Ok((
             volume,
             Found {
                 current,
+                adopted,
                 journal: told.map(|(_, record)| record),
                 highest_switch,
             },
@@ -351,6 +359,9 @@ impl Volume {
                 Current::Foreign { target: None }
             });
         };
+        if Some(&target) == self.adopted_target().as_ref() {
+            return Ok(Current::None);
+        }
         let Some(switch) = parse_current_target(&target) else {
             return Ok(Current::Foreign { target: Some(target) });
         };

@@ -28,6 +28,7 @@
 //! A rename must be atomic on the server where the volume is a network file system. A disk that lies about
 //! flushing is believed. A whole tree is in memory, shared between releases that came from one another.
 
+mod adopt;
 mod blobs;
 mod build;
 mod draft;
@@ -52,6 +53,7 @@ mod switch;
 mod tidy;
 mod volume;
 
+pub use adopt::Adopted;
 pub use blobs::{Blobs, BlobsError};
 pub use build::{BuildError, Prepared};
 pub use drift::{Drift, FileChange};

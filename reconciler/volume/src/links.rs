@@ -24,14 +24,21 @@ fn only_in(newer: &Entries, older: &Entries) -> Vec<Arc<str>> {
 }
 
 impl Volume {
-    /// The top-level entries of what is live: empty when nothing is, none when that is not known.
+    /// The top-level entries of what is live: when nothing is, what was taken over, or none; unknown where something
+    /// else lies in the way.
     pub(crate) fn live_entries(&mut self) -> Result<Option<Entries>, ChangeError> {
         match self.live.clone() {
             Some(live) => Ok(self
                 .manifest_of(&live.release)?
                 .map(|manifest| manifest.entries.clone())),
             None => {
-                let nothing = !look::exists(&self.at.current()).map_err(ChangeError::sort)?;
+                let current = self.at.current();
+                if self.adopting.is_some()
+                    && look::link(&current).map_err(ChangeError::sort)? == self.adopted_target()
+                {
+                    return self.adopted_entries().map(Some).map_err(ChangeError::sort);
+                }
+                let nothing = !look::exists(&current).map_err(ChangeError::sort)?;
                 Ok(nothing.then(Entries::new))
             }
         }

@@ -114,6 +114,16 @@ impl TermFolder {
     }
 }
 
+/// The name of the folder with what a take-over keeps.
+pub(crate) fn adopted_name(number: u64) -> String {
+    format!("adopted-{number}")
+}
+
+/// The number of a folder with what a take-over keeps.
+pub(crate) fn parse_adopted(name: &OsStr) -> Option<u64> {
+    canonical_number(name.to_str()?.strip_prefix("adopted-")?)
+}
+
 /// A decimal number as we write it: no sign, no leading zero.
 fn canonical_number(text: &str) -> Option<u64> {
     text.parse::<u64>().ok().filter(|n| n.to_string() == text)
@@ -193,6 +203,10 @@ impl Layout {
     }
     pub(crate) fn manifest(&self, name: &ReleaseName) -> PathBuf {
         self.manifests().join(name.as_str())
+    }
+    /// The mark of a take-over under way: a link to the folder with what it keeps.
+    pub(crate) fn adopting(&self) -> PathBuf {
+        self.root.join(".lockstep/adopting")
     }
     pub(crate) fn term(&self, term: Term) -> PathBuf {
         self.root.join(format!(".lockstep/term-{term}"))

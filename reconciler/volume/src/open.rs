@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use lockstep_protocol::SwitchNumber;
 
+use crate::adopt::{self, Adoption};
 use crate::error::{ChangeError, FileError};
 use crate::lock::{self, Attempt, Lock};
-use crate::names::{Layout, Term, TermFolder, entry_target, parse_current_target, parse_switch};
+use crate::names::{Layout, Term, TermFolder, parse_adopted, parse_current_target, parse_switch};
 use crate::{journal, look, ops};
 
 /// How to open a volume.
@@ -21,6 +22,8 @@ pub struct OpenOptions {
     pub keep: usize,
     /// Go on although another process holds the lock; the term fences it.
     pub take_over: bool,
+    /// Keep aside what lies in a folder that is no volume yet, instead of refusing it.
+    pub adopt: bool,
     /// The highest term known elsewhere: in the state folder, the guard's record.
     pub term_at_least: Term,
     /// The highest switch known elsewhere: in the state folder, the guard's record, instances' status.
@@ -34,6 +37,7 @@ impl Default for OpenOptions {
         Self {
             keep: 10,
             take_over: false,
+            adopt: false,
             term_at_least: Term(0),
             switch_at_least: SwitchNumber(0),
             linger: Duration::from_secs(60),
@@ -58,7 +62,7 @@ pub enum OpenError {
     /// The folder holds files that are not ours.
     #[error(
         "the volume {} holds files that are not Lockstep's: {}. Move them away (into the config repo, if they are \
-         config), or choose an empty folder as [volume] path",
+         config), choose an empty folder as [volume] path, or start with --adopt, which keeps them aside",
         volume.display(), entries.join(", ")
     )]
     Foreign {
@@ -66,6 +70,29 @@ pub enum OpenError {
         volume: PathBuf,
         /// The top-level entries that are not ours.
         entries: Vec<String>,
+    },
+    /// The folder is somebody else's own: a checkout, or a volume with a layout that this build does not know.
+    #[error(
+        "the volume {} holds {} in its folder .lockstep, which no volume of this build does. It is a checkout of a \
+         config repo, or the volume of a newer Lockstep: choose another folder as [volume] path, or use that build",
+        volume.display(), entries.join(", ")
+    )]
+    Strange {
+        /// The volume.
+        volume: PathBuf,
+        /// The names that are not known.
+        entries: Vec<String>,
+    },
+    /// What lies there cannot be kept aside.
+    #[error(
+        "the volume {} cannot be taken over: {}. Mend that and start again; nothing was changed",
+        volume.display(), reasons.join("; ")
+    )]
+    NotAdoptable {
+        /// The volume.
+        volume: PathBuf,
+        /// Each with its path.
+        reasons: Vec<String>,
     },
     /// The path is no folder.
     #[error("the volume {} is not a folder. Choose a folder as [volume] path", volume.display())]
@@ -111,6 +138,7 @@ pub struct Unfenced {
     pub(crate) at: Layout,
     pub(crate) options: OpenOptions,
     pub(crate) lock: Option<Lock>,
+    pub(crate) adoption: Adoption,
     pub(crate) highest_term: Term,
     pub(crate) used_switch: SwitchNumber,
     pub(crate) highest_switch: SwitchNumber,
@@ -121,6 +149,12 @@ impl Unfenced {
     #[must_use]
     pub fn highest_term(&self) -> Term {
         self.highest_term
+    }
+
+    /// Whether what lies there is taken over by the next step, or that goes on.
+    #[must_use]
+    pub fn adopts(&self) -> bool {
+        self.adoption != Adoption::NotNeeded
     }
 
     /// The highest switch number that the volume knows of, or what the options say if that is higher.
@@ -147,7 +181,7 @@ pub(crate) fn open(path: &Path, options: OpenOptions) -> Result<Unfenced, OpenEr
         return Err(OpenError::NotAFolder { volume: root });
     }
     let at = Layout::new(root);
-    refuse_foreign(&at)?;
+    let adoption = refuse_foreign(&at, options.adopt)?;
     make_layout(&at)?;
     let lock = match lock::try_lock(&at.lock())? {
         Attempt::Locked(lock) => Some(lock),
@@ -171,6 +205,7 @@ pub(crate) fn open(path: &Path, options: OpenOptions) -> Result<Unfenced, OpenEr
         at,
         options,
         lock,
+        adoption,
         highest_term,
         used_switch,
         highest_switch,
@@ -214,50 +249,77 @@ pub(crate) fn promised_switch(at: &Layout) -> Result<SwitchNumber, FileError> {
 fn is_ours(name: &OsString) -> bool {
     matches!(
         name.to_str(),
-        Some("lock" | "switches" | "releases" | "manifests")
+        Some("lock" | "switches" | "releases" | "manifests" | "adopting")
     ) || TermFolder::parse(name).is_some()
+        || parse_adopted(name).is_some()
 }
 
-/// Refuses a folder that is used for something else. Once the layout is there, strange files are drift, to be
-/// reported and not to be refused: the services must still start.
-fn refuse_foreign(at: &Layout) -> Result<(), OpenError> {
-    let mut foreign = Vec::new();
+/// Refuses a folder that is used for something else, unless it is to be taken over. Once a release was there, strange
+/// files are drift, to be reported and not to be refused: the services must still start.
+fn refuse_foreign(at: &Layout, adopt: bool) -> Result<Adoption, OpenError> {
+    let volume = || at.root().to_owned();
     let own = look::meta(&at.own())?;
+    let mut entries = Vec::new();
     match &own {
         Some(meta) if meta.is_dir() => {
             let strange = look::names(&at.own())?.into_iter().filter(|name| !is_ours(name));
-            foreign.extend(strange.map(|name| format!(".lockstep/{}", name.to_string_lossy())));
+            entries.extend(strange.map(|name| format!(".lockstep/{}", name.to_string_lossy())));
         }
-        Some(_) => foreign.push(".lockstep".to_owned()),
-        None => {
-            for name in look::names(at.root())? {
-                let name = name.to_string_lossy().into_owned();
-                let ours = match look::link(&at.entry(&name))? {
-                    Some(target) if name == "current" => parse_current_target(&target).is_some(),
-                    Some(target) => target == entry_target(&name),
-                    None => name == "lost+found",
-                };
-                if !ours {
-                    foreign.push(name);
-                }
-            }
-        }
+        Some(_) => entries.push(".lockstep".to_owned()),
+        None => {}
     }
-    if !foreign.is_empty() {
-        return Err(OpenError::Foreign {
-            volume: at.root().to_owned(),
-            entries: foreign,
+    if !entries.is_empty() {
+        return Err(OpenError::Strange {
+            volume: volume(),
+            entries,
         });
     }
     let us = rustix::process::geteuid().as_raw();
-    match own {
-        Some(meta) if meta.uid() != us => Err(OpenError::OtherOwner {
-            volume: at.root().to_owned(),
+    if let Some(meta) = own.filter(|meta| meta.uid() != us) {
+        return Err(OpenError::OtherOwner {
+            volume: volume(),
             owner: meta.uid(),
             us,
-        }),
-        Some(_) | None => Ok(()),
+        });
     }
+    let adoption = if look::exists(&at.switches())? && !look::names(&at.switches())?.is_empty() {
+        adopt::consider(at, &[])?
+    } else {
+        adopt::consider(at, &foreign(at)?)?
+    };
+    let Adoption::Wanted(wanted) = &adoption else {
+        return Ok(adoption);
+    };
+    if !adopt {
+        let names = wanted.iter().map(|name| name.to_string_lossy().into_owned());
+        return Err(OpenError::Foreign {
+            volume: volume(),
+            entries: names.collect(),
+        });
+    }
+    match adopt::reasons_against(at, wanted)? {
+        reasons if reasons.is_empty() => Ok(adoption),
+        reasons => Err(OpenError::NotAdoptable {
+            volume: volume(),
+            reasons,
+        }),
+    }
+}
+
+/// The top-level entries that are not ours.
+fn foreign(at: &Layout) -> Result<Vec<OsString>, FileError> {
+    let mut foreign = Vec::new();
+    for name in look::names(at.root())? {
+        let ours = match look::link(&at.root().join(&name))? {
+            Some(target) if name == "current" => parse_current_target(&target).is_some(),
+            Some(target) => target == Path::new("current").join(&name),
+            None => name == "lost+found" || name == ".lockstep",
+        };
+        if !ours {
+            foreign.push(name);
+        }
+    }
+    Ok(foreign)
 }
 
 /// Makes the folders that are not there yet.

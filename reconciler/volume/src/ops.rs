@@ -200,6 +200,14 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Outcome {
     })
 }
 
+/// Exchanges two names in one step. Both must exist.
+pub(crate) fn exchange(one: &Path, other: &Path) -> Outcome {
+    named("exchange with what was kept", other, || {
+        before!(Exchange, one, other);
+        rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
+    })
+}
+
 /// Renames a symbolic link to a name that must not exist yet.
 ///
 /// Where the file system knows no exclusive rename (NFS), the link is hard-linked to the new name, which

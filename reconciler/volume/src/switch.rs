@@ -400,21 +400,22 @@ impl Volume {
     }
 
     /// Takes `current` and the top-level links away again, when a first rollout failed: readers find nothing,
-    /// as before it. The release and its number stay.
+    /// as before it, or what was taken over. The release and its number stay.
     ///
     /// # Errors
     /// When a call failed, or another coordinator has taken over; it can be called again.
     pub fn withdraw(&mut self) -> Result<(), ChangeError> {
         self.still_ours()?;
         let current = self.at.current();
-        if look::exists(&current).map_err(ChangeError::sort)? {
+        let adopted = self.back_to_adopted().map_err(|error| self.judge(error))?;
+        if !adopted && look::exists(&current).map_err(ChangeError::sort)? {
             self.remove(&current).map_err(|error| self.judge(error))?;
         }
         if let Some(kept) = self.live.take().and_then(|live| self.kept.get_mut(&live.release)) {
             kept.left = Some(Instant::now());
         }
-        self.remove_links(&Entries::new())
-            .map_err(|error| self.judge(error))?;
+        let wanted = self.adopted_entries().map_err(|error| self.judge(error))?;
+        self.remove_links(&wanted).map_err(|error| self.judge(error))?;
         ops::sync_dir(self.at.root()).map_err(|error| self.judge(error))
     }
 }

@@ -66,6 +66,7 @@ impl Volume {
         for name in &surplus {
             retired.extend(self.retire(name).map_err(|error| self.judge(error))?);
         }
+        self.settle_adoption()?;
         self.sweep_switches().map_err(|error| self.judge(error))?;
         self.forget_old_switches().map_err(|error| self.judge(error))?;
         let candidate = self.candidate(retired).map_err(|error| self.judge(error))?;

@@ -1,6 +1,7 @@
 //! The volume of one coordinator: what it knows of it in memory, and the small things that all stages share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ pub struct Volume {
     pub(crate) journal: Journal,
     pub(crate) kept: BTreeMap<ReleaseName, Kept>,
     pub(crate) live: Option<Live>,
+    /// The name of the folder with what was taken over, until a first release has settled.
+    pub(crate) adopting: Option<OsString>,
     /// The highest number that a link has had: the next one must be above.
     pub(crate) used_switch: SwitchNumber,
     /// The switch that is staged: it may be made at any moment, by whoever has it.

@@ -123,6 +123,16 @@ fn killed_anywhere_while_a_first_release_is_withdrawn() {
 }
 
 #[test]
+fn killed_anywhere_while_a_folder_is_taken_over() {
+    matrix(Scenario::Adopt);
+}
+
+#[test]
+fn killed_anywhere_while_a_first_release_on_a_folder_taken_over_is_withdrawn() {
+    matrix(Scenario::AdoptAndWithdraw);
+}
+
+#[test]
 fn killed_anywhere_in_a_healing() {
     matrix(Scenario::Heal);
 }
@@ -171,6 +181,10 @@ impl Unflushed {
                 self.folder_of(path);
                 self.folder_of(to);
             }
+            Op::Exchange => {
+                self.folder_of(path);
+                self.folder_of(change.to.as_ref().unwrap());
+            }
             Op::SyncFile | Op::SyncDir => {
                 self.0.remove(path);
             }
@@ -190,7 +204,13 @@ impl Unflushed {
 
 #[test]
 fn everything_that_a_switch_leads_to_is_flushed_before_it_and_the_switch_itself_before_the_outcome() {
-    for scenario in [Scenario::First, Scenario::Links, Scenario::Spare, Scenario::Back] {
+    for scenario in [
+        Scenario::First,
+        Scenario::Links,
+        Scenario::Spare,
+        Scenario::Back,
+        Scenario::Adopt,
+    ] {
         let folder = folder();
         let root = folder.path();
         let mut stage = Stage::set(root, scenario);
@@ -199,9 +219,13 @@ fn everything_that_a_switch_leads_to_is_flushed_before_it_and_the_switch_itself_
         let changes = fault::disarm();
         let mut unflushed = Unflushed::default();
         let mut switched = false;
+        let mut staged = false;
         for change in &changes {
             let root = std::fs::canonicalize(root).unwrap();
-            if change.op == Op::Rename && change.to.as_ref() == Some(&root.join("current")) {
+            let numbered = |to: &PathBuf| to.starts_with(root.join(".lockstep/switches"));
+            // Before the first, `current` may lead to what was taken over.
+            staged |= change.op == Op::Rename && change.to.as_ref().is_some_and(numbered);
+            if staged && change.op == Op::Rename && change.to.as_ref() == Some(&root.join("current")) {
                 assert_eq!(
                     unflushed.that_matters(),
                     Vec::<&PathBuf>::new(),

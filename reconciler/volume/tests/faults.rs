@@ -84,6 +84,13 @@ fn every_change_of_a_withdrawal_fails_once() {
 }
 
 #[test]
+fn every_change_of_a_take_over_fails_once() {
+    every_change_fails_once(Scenario::Adopt, Errno::IO);
+    every_change_fails_once(Scenario::Adopt, Errno::NOSPC);
+    every_change_fails_once(Scenario::AdoptAndWithdraw, Errno::IO);
+}
+
+#[test]
 fn every_change_of_a_healing_fails_once() {
     every_change_fails_once(Scenario::Heal, Errno::IO);
     every_change_fails_once(Scenario::Heal, Errno::NOSPC);

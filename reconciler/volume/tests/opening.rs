@@ -60,7 +60,10 @@ fn foreign_files_are_refused_with_a_list_at_the_first_start() {
         panic!("{error}")
     };
     assert_eq!(entries, &["config.toml", "current", "data"]);
-    assert!(error.to_string().contains("Move them away"), "{error}");
+    assert!(
+        error.to_string().contains("Move them away") && error.to_string().contains("--adopt"),
+        "{error}"
+    );
     assert_eq!(names(folder.path()).len(), 3, "nothing was made");
 }
 
@@ -70,7 +73,7 @@ fn a_checkout_of_a_config_repo_is_not_taken_for_a_volume() {
     std::fs::create_dir(folder.path().join(".lockstep")).unwrap();
     std::fs::write(folder.path().join(".lockstep/policy.toml"), "version = 1").unwrap();
     let error = Volume::open(folder.path(), options()).unwrap_err();
-    let OpenError::Foreign { entries, .. } = &error else {
+    let OpenError::Strange { entries, .. } = &error else {
         panic!("{error}")
     };
     assert_eq!(entries, &[".lockstep/policy.toml"]);
@@ -255,24 +258,6 @@ fn a_volume_that_may_not_be_written_is_refused_with_the_next_step() {
         fault::disarm();
         assert!(error.to_string().contains(words), "{error}");
     }
-}
-
-/// Runs a shell script in a mount namespace of its own; false where the machine does not allow that.
-fn in_own_mounts(script: &str) -> bool {
-    let tried = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "true"])
-        .output();
-    if !tried.is_ok_and(|output| output.status.success()) {
-        return false;
-    }
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script])
-        .output()
-        .unwrap();
-    let told =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {told}");
-    true
 }
 
 /// Runs a test of this file, to be found by name, inside the mount namespace.

@@ -146,7 +146,11 @@ impl Place {
     /// Looks where `current` points to.
     pub(crate) fn look(&self) -> Sighting {
         if let Ok(target) = std::fs::read_link(self.folder.join("current")) {
-            return Sighting::Switch(target);
+            let seen = Sighting::Switch(target);
+            // A volume that is just being taken over still shows the files of before, under their own paths.
+            if self.supervised || seen.switch().is_some() || !self.is_being_taken_over() {
+                return seen;
+            }
         }
         // A supervised service never takes a folder without `current` for its configuration.
         if self.supervised {
@@ -160,6 +164,11 @@ impl Place {
             },
             Err(_) => Sighting::Nothing,
         }
+    }
+
+    fn is_being_taken_over(&self) -> bool {
+        let mark = self.folder.join(".lockstep/adopting");
+        std::fs::symlink_metadata(mark).is_ok_and(|mark| mark.is_symlink())
     }
 
     /// Opens what was seen.

@@ -235,12 +235,12 @@ impl Member {
                 // It saw the switch by itself.
                 Reload::Watch => Ask::Tell,
                 // It may have been starting at the switch, and have read the failed release.
-                Reload::Signal(_) | Reload::Restart
+                Reload::Signal(_) | Reload::Http(_) | Reload::Restart
                     if self.part == Part::Absent && self.statement.is_none() =>
                 {
                     Ask::Restart
                 }
-                Reload::Signal(_) | Reload::Restart => Ask::Nothing,
+                Reload::Signal(_) | Reload::Http(_) | Reload::Restart => Ask::Nothing,
             },
         }
     }

@@ -61,6 +61,7 @@ pub(super) fn preparing(rollout: &mut Rollout, event: Event, now: Moment, out: &
         | Event::SwitchFailed { .. }
         | Event::Unpaused { .. }
         | Event::Told { .. }
+        | Event::Answered { .. }
         | Event::PauseExpired
         | Event::Flushed
         | Event::FlushFailed { .. }

@@ -1,6 +1,8 @@
 //! What may happen next, and making it happen.
 
-use lockstep_core::rollout::{Command, Event, Evidence, Kind, MemberId, Moment, ProbeResult, Progress};
+use lockstep_core::rollout::{
+    Answer, Command, Event, Evidence, Kind, MemberId, Moment, ProbeResult, Progress,
+};
 use lockstep_core::service::Reload;
 
 use super::{Fault, World};
@@ -36,6 +38,8 @@ pub(crate) enum Act {
     Die(MemberId),
     /// It answers an offer.
     Vote(MemberId, bool),
+    /// It answers the request to reload.
+    Answer(MemberId, bool),
     /// It is probed.
     Probe(MemberId, bool),
     /// The agent is lost.
@@ -142,6 +146,12 @@ impl World {
                 acts.push(Act::Vote(id.clone(), false));
             }
         }
+        if process.request.is_some() {
+            acts.push(Act::Answer(id.clone(), true));
+            if self.left(Fault::Refuse) {
+                acts.push(Act::Answer(id.clone(), false));
+            }
+        }
         if self.is_waited_for(id) && self.probing.contains(id) && self.agent_up {
             acts.push(Act::Probe(id.clone(), true));
             if self.left(Fault::Refuse) {
@@ -158,7 +168,7 @@ impl World {
         let moved = self.volume.current.is_some() && process.saw != self.volume.current;
         let by_itself = match instance.service.reload {
             Reload::Watch => true,
-            Reload::Signal(_) | Reload::Restart => process.saw.is_none(),
+            Reload::Signal(_) | Reload::Http(_) | Reload::Restart => process.saw.is_none(),
         };
         self.volume.current.is_some() && (process.signal || (moved && by_itself))
     }
@@ -257,6 +267,15 @@ impl World {
                 }
                 self.process(id).vote(*accept);
                 self.show(id);
+            }
+            Act::Answer(id, accepts) => {
+                let answer = if *accepts {
+                    Answer::Accepted
+                } else {
+                    self.spend(Fault::Refuse);
+                    Answer::Refused("status 500: max_positions is 0".to_owned())
+                };
+                self.answer(id, answer);
             }
             Act::Probe(id, passes) => {
                 if !passes {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use lockstep_core::rollout::{
-    self, CheckVerdict, Command, Effect, Event, Evidence, Kind, Life, Limits, Member, MemberId, Moment, Part,
-    Progress, Rollout, Side,
+    self, Answer, CheckVerdict, Command, Effect, Event, Evidence, Kind, Life, Limits, Member, MemberId,
+    Moment, Part, Progress, Rollout, Side,
 };
-use lockstep_core::service::{Pause, Reload, Tier};
+use lockstep_core::service::{HttpReload, Method, Pause, Reload, Tier};
 use lockstep_protocol::{
     Attempt, Digest, InstanceToken, PROTOCOL, Revision, RolloutId, Status, StatusError, StatusState,
     SwitchNumber, Vote,
@@ -49,6 +49,15 @@ impl Service {
             within: Duration::from_secs(5),
         }
     }
+}
+
+/// A reload over HTTP.
+pub(crate) fn over_http() -> Reload {
+    Reload::Http(HttpReload {
+        method: Method::Post,
+        authority: "127.0.0.1:9090".to_owned(),
+        path: "/-/reload".to_owned(),
+    })
 }
 
 pub(crate) fn revision(digit: char) -> Revision {
@@ -195,6 +204,7 @@ impl Process {
             saw: None,
             told: None,
             signal: false,
+            request: None,
             paused: false,
             offer: None,
             statement: None,
@@ -289,6 +299,7 @@ pub(crate) fn command_line(command: &Command) -> String {
         Command::Switch(switch) => format!("Switch {switch}"),
         Command::Unpause(whom) => format!("Unpause all, reload {}", ids(whom)),
         Command::Tell(whom) => format!("Tell {}", ids(whom)),
+        Command::Request(switch, whom) => format!("Request switch {switch} {}", ids(whom)),
         Command::Flush => "Flush".to_owned(),
         Command::Restart(whom) => format!("Restart {}", ids(whom)),
         Command::Start(whom) => format!("Start {}", ids(whom)),
@@ -330,6 +341,19 @@ pub(crate) fn event_line(event: &Event) -> String {
             format!("Unpaused{expired}{}", reasons(unsent))
         }
         Event::Told { unsent } => format!("Told{}", reasons(unsent)),
+        Event::Answered {
+            member,
+            switch,
+            answer,
+            ..
+        } => {
+            let answer = match answer {
+                Answer::Accepted => "accepted".to_owned(),
+                Answer::Refused(said) => format!("refused: {said}"),
+                Answer::Missing(why) => format!("missing: {why}"),
+            };
+            format!("Answered {member} for switch {switch}: {answer}")
+        }
         Event::PauseExpired => "PauseExpired".to_owned(),
         Event::Flushed => "Flushed".to_owned(),
         Event::FlushFailed { reason } => format!("FlushFailed: {reason}"),

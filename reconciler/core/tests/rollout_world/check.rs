@@ -171,7 +171,7 @@ impl World {
             // One that only a restart changes, and that was not restarted, is not told.
             let untouched = member.effect == Effect::Restart && !member.restarted;
             let blind = match member.reload {
-                Reload::Signal(_) | Reload::Restart => !untouched,
+                Reload::Signal(_) | Reload::Http(_) | Reload::Restart => !untouched,
                 Reload::Watch => false,
             };
             let from = rollout.from.as_ref().map(|from| from.switch);
@@ -217,6 +217,7 @@ fn whom_of(command: &Command) -> Vec<MemberId> {
         | Command::Pause(whom)
         | Command::Unpause(whom)
         | Command::Tell(whom)
+        | Command::Request(_, whom)
         | Command::Restart(whom)
         | Command::Start(whom)
         | Command::Probe(whom) => whom.clone(),

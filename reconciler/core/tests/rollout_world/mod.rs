@@ -21,7 +21,7 @@ use lockstep_core::service::ServiceName;
 use lockstep_protocol::{Digest, InstanceToken, RolloutId, Status, SwitchNumber};
 
 pub(crate) use act::Act;
-pub(crate) use build::{Service, command_line, world};
+pub(crate) use build::{Service, command_line, over_http, world};
 
 /// A fault, or another thing that happens only so often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub(crate) struct Process {
     pub(crate) told: Option<SwitchNumber>,
     /// Whether a reload waits to be handled.
     pub(crate) signal: bool,
+    /// The switch that the request to reload is about that it has not answered.
+    pub(crate) request: Option<SwitchNumber>,
     /// Whether it is stopped.
     pub(crate) paused: bool,
     /// The offer that it has not answered.

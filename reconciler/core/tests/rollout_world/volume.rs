@@ -105,6 +105,7 @@ impl World {
             | Command::Pause(_)
             | Command::Unpause(_)
             | Command::Tell(_)
+            | Command::Request(..)
             | Command::Restart(_)
             | Command::Start(_)
             | Command::Probe(_)

@@ -12,7 +12,7 @@ use rustix::process::Pid;
 use super::super::client::Client;
 use super::super::{Failure, block_on};
 use super::Finding;
-use crate::agent::pinned_to_a_release;
+use crate::agent::{listens, pinned_to_a_release};
 use crate::settings::{Service, Settings};
 use crate::web;
 
@@ -117,6 +117,18 @@ fn running(service: &Service, instance: &InstanceView) -> Finding {
                 format!("process {pid} cannot be looked at"),
                 "run this as the user who runs `lockstep run`",
             ),
+        },
+        Reload::Http(request) => match block_on(async { Ok(listens(request).await) }) {
+            Ok(Ok(())) => Finding::ok(
+                what,
+                format!("process {pid} is told by {request}, and somebody listens there"),
+            ),
+            Ok(Err(why)) => Finding::problem(
+                what,
+                format!("process {pid} cannot be told: {why}"),
+                "have the service listen there, or correct `reload`; no commit reaches it until then",
+            ),
+            Err(failure) => Finding::problem(what, failure.message, "try again"),
         },
         Reload::Watch => Finding::ok(what, format!("process {pid} watches its folder, or should")),
         Reload::Restart => Finding::ok(what, format!("process {pid} is restarted for each change")),

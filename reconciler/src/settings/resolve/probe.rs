@@ -67,29 +67,14 @@ impl Resolver {
     }
 
     fn http(&mut self, key: &str, url: &str, states: Option<States>) -> ProbeKind {
-        match url.strip_prefix("http://") {
-            Some(rest) if !rest.is_empty() && !rest.starts_with('/') => {
-                let (authority, path) = match rest.find('/') {
-                    Some(slash) => rest.split_at(slash),
-                    None => (rest, "/"),
-                };
-                let judged = values::address(authority, Some(80));
-                let judged = judged.map_err(|what| format!("probe.http: {what}"));
-                let authority = self.fit(key, judged).unwrap_or_default();
-                self.fit(key, values::without_nul(path));
-                ProbeKind::Http {
-                    authority,
-                    path: path.to_owned(),
-                    states,
-                }
-            }
-            Some(_) | None => {
-                self.wrong(
-                    key,
-                    &format!("probe.http: {url:?} is not of the form http://HOST:PORT/PATH"),
-                );
-                ProbeKind::Tcp(String::new())
-            }
+        let judged = values::http(url).map_err(|what| format!("probe.http: {what}"));
+        match self.fit(key, judged) {
+            Some((authority, path)) => ProbeKind::Http {
+                authority,
+                path,
+                states,
+            },
+            None => ProbeKind::Tcp(String::new()),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod scenario;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -181,10 +182,10 @@ pub fn current(root: &Path) -> PathBuf {
     std::fs::canonicalize(root.join("current")).unwrap()
 }
 
-/// The number of the switch that `current` names.
+/// The number of the switch that `current` names, if it names one.
 pub fn current_number(root: &Path) -> Option<u64> {
     let target = std::fs::read_link(root.join("current")).ok()?;
-    Some(target.file_name()?.to_str()?.parse().unwrap())
+    target.file_name()?.to_str()?.parse().ok()
 }
 
 /// The release document that readers see.
@@ -346,4 +347,22 @@ pub fn make_writable(folder: &Path) {
             make_writable(&entry.path());
         }
     }
+}
+
+/// Runs a shell script in a mount namespace of its own; false where the machine does not allow that.
+pub fn in_own_mounts(script: &str) -> bool {
+    let tried = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "true"])
+        .output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        return false;
+    }
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script])
+        .output()
+        .unwrap();
+    let told =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {told}");
+    true
 }

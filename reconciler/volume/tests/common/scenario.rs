@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lockstep_core::tree::{Tree, TreePath};
 use lockstep_protocol::{FileMode, SwitchNumber};
-use lockstep_volume::{Current, OutcomeKind, Term, Volume};
+use lockstep_volume::{Current, OpenOptions, OutcomeKind, Term, Volume};
 
 use super::{
     Store, assert_live, current_number, document, intent, links, live_document, names, open, options,
@@ -30,11 +30,15 @@ pub enum Scenario {
     Withdraw,
     /// Damaged files and links are healed.
     Heal,
+    /// The first rollout, on a folder with files of somebody else that are taken over.
+    Adopt,
+    /// The same, taken back.
+    AdoptAndWithdraw,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::First,
         Self::Links,
         Self::Spare,
@@ -42,7 +46,69 @@ impl Scenario {
         Self::Restart,
         Self::Withdraw,
         Self::Heal,
+        Self::Adopt,
+        Self::AdoptAndWithdraw,
     ];
+
+    /// How a volume is opened in it.
+    pub fn options(self) -> OpenOptions {
+        OpenOptions {
+            adopt: self.adopts(),
+            ..options()
+        }
+    }
+
+    fn adopts(self) -> bool {
+        matches!(self, Self::Adopt | Self::AdoptAndWithdraw)
+    }
+}
+
+/// What lies on the volume before it is taken over: a file and a folder that the release has too, others, a link.
+pub const THEIRS: [(&str, &str); 5] = [
+    ("a.toml", "theirs"),
+    ("d/x", "theirs"),
+    ("d/only/here", "theirs"),
+    ("notes.txt", "theirs"),
+    (".hidden", "theirs"),
+];
+
+/// Puts it there.
+pub fn put_theirs(root: &Path) {
+    for (path, contents) in THEIRS {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, contents).unwrap();
+    }
+    std::os::unix::fs::symlink("notes.txt", root.join("link")).unwrap();
+}
+
+/// Fails unless each of their files is found under its own path or where it is kept, and nowhere twice; and unless a
+/// reader of a path finds a file as long as nothing else is live.
+pub fn assert_theirs_kept(root: &Path) {
+    let kept = root.join(".lockstep/adopted-1");
+    let settled = current_number(root).is_some();
+    for (path, contents) in THEIRS {
+        let read = |path: &Path| std::fs::read_to_string(path).ok();
+        let at_its_place = std::fs::symlink_metadata(root.join(path.split('/').next().unwrap()))
+            .is_ok_and(|meta| !meta.is_symlink());
+        let found = if at_its_place {
+            root.join(path)
+        } else {
+            kept.join(path)
+        };
+        assert_eq!(read(&found).as_deref(), Some(contents), "{found:?}");
+        if !settled {
+            assert_eq!(
+                read(&root.join(path)).as_deref(),
+                Some(contents),
+                "{path} for a reader"
+            );
+        } else if path == "a.toml" || path == "d/x" {
+            assert!(root.join(path).exists(), "{path} for a reader");
+        }
+    }
+    let link = std::fs::read_link(root.join("link")).or_else(|_| std::fs::read_link(kept.join("link")));
+    assert!(settled || link.is_ok(), "their link");
 }
 
 /// A volume in a situation, and the trees that it goes between.
@@ -79,7 +145,8 @@ impl Stage {
         ]);
         let next = store.tree(&[("a.toml", "3"), ("d/x", "changed"), ("last", "3")]);
         let (old, new) = match scenario {
-            Scenario::First => (None, Some(new)),
+            Scenario::First | Scenario::Adopt => (None, Some(new)),
+            Scenario::AdoptAndWithdraw => (None, None),
             Scenario::Withdraw => (Some(old), None),
             Scenario::Heal => (Some(old.clone()), Some(old)),
             Scenario::Links | Scenario::Spare | Scenario::Back | Scenario::Restart => (Some(old), Some(new)),
@@ -100,6 +167,9 @@ impl Stage {
         let oldest = stage
             .store
             .tree(&[("a.toml", "0"), ("d/x", "same"), ("gone/y", "0")]);
+        if scenario.adopts() {
+            put_theirs(root);
+        }
         let Some(old) = stage.old.clone() else {
             return stage;
         };
@@ -107,7 +177,11 @@ impl Stage {
         let (mut volume, _) = open(root, options());
         let store = &stage.store;
         match scenario {
-            Scenario::First | Scenario::Links | Scenario::Withdraw => {
+            Scenario::First
+            | Scenario::Links
+            | Scenario::Withdraw
+            | Scenario::Adopt
+            | Scenario::AdoptAndWithdraw => {
                 publish(&mut volume, store, &old, 2);
             }
             Scenario::Spare => {
@@ -151,7 +225,7 @@ impl Stage {
         let mut volume = match self.volume.take() {
             Some(volume) => volume,
             None => {
-                let unfenced = Volume::open(root, options())?;
+                let unfenced = Volume::open(root, self.scenario.options())?;
                 let term = unfenced.highest_term().next();
                 unfenced.fence(term)?.0
             }
@@ -163,6 +237,16 @@ impl Stage {
 
     fn go_with(&self, volume: &mut Volume, root: &Path) -> Done {
         match (self.scenario, &self.new) {
+            (Scenario::AdoptAndWithdraw, _) => {
+                let switch = volume.highest_switch().next();
+                let to = &self.next;
+                let (_, staged) = volume.prepare_switch(&document(to, 9), to, &self.store, switch)?;
+                let switched = staged.commit()?;
+                volume.after_unpause(&switched)?;
+                volume.withdraw()?;
+                volume.tidy(&BTreeSet::new())?;
+                Ok(())
+            }
             (Scenario::Withdraw, _) | (_, None) => {
                 volume.withdraw()?;
                 volume.tidy(&BTreeSet::new())?;
@@ -184,6 +268,12 @@ impl Stage {
 
     /// Fails unless readers see the whole old tree or the whole new one. Returns whether it is the new one.
     pub fn assert_old_or_new(&self, root: &Path) -> bool {
+        if self.scenario.adopts() {
+            assert_theirs_kept(root);
+        }
+        if self.scenario == Scenario::AdoptAndWithdraw {
+            return current_number(root).is_none();
+        }
         if current_number(root).is_none() {
             assert!(
                 self.old.is_none() || self.new.is_none(),
@@ -214,7 +304,7 @@ impl Stage {
         self.die();
         let was_new = self.assert_old_or_new(root);
         let used = used_numbers(root);
-        let (mut volume, found) = open(root, options());
+        let (mut volume, found) = open(root, self.scenario.options());
         assert!(
             found.highest_switch >= used,
             "{:?} < {used:?}",
@@ -222,10 +312,27 @@ impl Stage {
         );
         let wanted = if was_new { &self.new } else { &self.old };
         match (&found.current, wanted) {
+            (Current::None, None) if self.scenario.adopts() => {
+                assert_eq!(
+                    links(root),
+                    ["a.toml", "d", "notes.txt", ".hidden", "link"]
+                        .map(str::to_owned)
+                        .into()
+                );
+                let adopted = found.adopted.as_ref().expect("it is under way");
+                assert_eq!(adopted.entries.len(), 5, "{adopted:?}");
+                assert!(volume.check_drift().unwrap().is_empty());
+            }
+            // It is over when the outcome is recorded, which this does not do.
+            (Current::Live { .. }, None) if self.scenario == Scenario::AdoptAndWithdraw => {
+                volume.withdraw().unwrap();
+                assert_theirs_kept(root);
+            }
             (Current::None, None) => assert_eq!(links(root), BTreeSet::new()),
             (Current::Live { tree: Some(tree), .. }, Some(wanted)) => assert_eq!(tree, wanted),
             (current, wanted) => panic!("{current:?} for {wanted:?}"),
         }
+        let was_new = was_new || self.scenario == Scenario::AdoptAndWithdraw;
         if self.scenario != Scenario::Heal
             && let Some(wanted) = wanted
         {
@@ -243,6 +350,11 @@ impl Stage {
         if self.scenario == Scenario::Heal {
             volume.check_drift().unwrap();
         }
+        let adopting = root.join(".lockstep/adopting").is_symlink();
+        assert!(
+            adopting || was_new || !self.scenario.adopts(),
+            "nothing has settled yet"
+        );
         rollout(&mut volume, &self.store, &self.next, 9).unwrap();
         assert_live(root, &self.next, &self.store);
         assert!(volume.check_drift().unwrap().is_empty());
@@ -250,6 +362,16 @@ impl Stage {
             current_number(root).unwrap() > used.0,
             "a number is never used twice"
         );
+        if self.scenario.adopts() {
+            assert_theirs_kept(root);
+            assert!(
+                !root.join(".lockstep/adopting").is_symlink(),
+                "the take-over is over"
+            );
+            let (mut volume, found) = super::take_over(root);
+            assert_eq!(found.adopted, None);
+            assert!(volume.check_drift().unwrap().is_empty());
+        }
     }
 }
 
@@ -301,6 +423,7 @@ pub fn assert_in_order(root: &Path, term: Term) {
     folders.retain(|name| {
         !name.starts_with("fenced-") || names(&own.join(name)) != ["journal".to_owned()].into()
     });
+    folders.retain(|name| name != "adopting" && name != "adopted-1");
     let expected = ["lock", "manifests", "releases", "switches"].map(str::to_owned);
     let expected: BTreeSet<String> = expected.into_iter().chain([format!("term-{term}")]).collect();
     assert_eq!(folders, expected);

@@ -109,3 +109,27 @@ fn the_command_line_overrides_the_environment_only_when_it_comes_later() {
     let nowhere = Client::builder(load).from_vars(|_| None).unwrap().start();
     assert!(matches!(nowhere, Err(StartError::Nowhere)));
 }
+
+#[test]
+fn a_file_on_a_volume_that_is_being_taken_over_is_the_one_of_before_until_the_first_release() {
+    use std::os::unix::fs::symlink;
+    let mut volume = Volume::new();
+    let root = volume.path();
+    let kept = root.join(".lockstep/adopted-1");
+    fs::create_dir(&kept).unwrap();
+    fs::write(kept.join("config.toml"), "limit = 9\n").unwrap();
+    symlink("adopted-1", root.join(".lockstep/adopting")).unwrap();
+    symlink(".lockstep/adopted-1", root.join("current")).unwrap();
+    symlink("current/config.toml", root.join("config.toml")).unwrap();
+    let client = Client::builder(load)
+        .trigger(Trigger::Watch)
+        .file(root.join("config.toml"))
+        .unwrap()
+        .start()
+        .unwrap();
+    assert_eq!((client.current().limit, client.status().switch), (9, None));
+    let first = publish(&mut volume, "5");
+    eventually("the first release", || {
+        (client.current().limit == 5 && client.status().switch == Some(first)).then_some(())
+    });
+}
