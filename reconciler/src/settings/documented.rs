@@ -130,9 +130,14 @@ fn base(key: &str) -> toml::Table {
     } else {
         ""
     };
+    let reload = if key == "service.reload.method" {
+        "http = 'http://localhost:80/'"
+    } else {
+        "signal = 'SIGHUP'"
+    };
     toml::from_str(&format!(
         "[source]\nurl = '/srv/config.git'\n[volume]\npath = 'volume'\n\
-         [[service]]\nname = 'a'\nprocess = {{ command = ['a'] }}\nreload = {{ signal = 'SIGHUP' }}\n{probe}"
+         [[service]]\nname = 'a'\nprocess = {{ command = ['a'] }}\nreload = {{ {reload} }}\n{probe}"
     ))
     .unwrap()
 }
