@@ -3,6 +3,8 @@
 //! Two stages as types: [`written`] is the file, field by field; [`Settings`] is what it means, with absolute
 //! paths, defaults filled in and every value judged. Everything else sees only the second.
 
+#[cfg(test)]
+mod documented;
 mod reach;
 mod resolve;
 #[cfg(test)]
