@@ -73,7 +73,7 @@ pub async fn run(
         Ok(None) => {}
         Ok(Some(collector)) => follow::follow(&events, &steps, collector).await,
         Err(error) => {
-            tracing::error!(%error, "no traces are sent: correct [telemetry] or the OTEL_ variables")
+            tracing::error!(%error, "no traces are sent: correct [telemetry] or the OTEL_ variables");
         }
     }
 }

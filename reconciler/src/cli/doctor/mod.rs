@@ -18,6 +18,8 @@ mod services;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
+pub(super) use machine::Patient;
+
 use super::{Failure, SettingsFile, output};
 use crate::progress::for_a_person;
 
