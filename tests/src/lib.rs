@@ -35,6 +35,7 @@
 //! | [`stillness`] | how long anybody stands still, watched all the time |
 //! | [`crashes`] | two services through commits during which somebody is killed |
 //! | [`failing`] | a change that has to be taken back |
+//! | [`followed`] | a lab whose repository is behind a server |
 //! | [`wait`] | the one place that sleeps |
 //! | `mounted` | a volume that is a file system of its own |
 //! | `keeper`, `bin/lab-keeper` | the end of a lab, also when its test was killed |
@@ -55,6 +56,7 @@ mod builder;
 pub mod crashes;
 pub mod events;
 pub mod failing;
+pub mod followed;
 mod foreign;
 mod keeper;
 mod lab;
