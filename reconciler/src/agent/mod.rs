@@ -16,6 +16,7 @@ mod answers;
 mod checks;
 mod commands;
 mod evidence;
+mod exposition;
 mod folders;
 mod http;
 mod link;
