@@ -53,6 +53,7 @@
 mod builder;
 pub mod crashes;
 pub mod events;
+pub mod examples;
 pub mod failing;
 mod keeper;
 mod lab;
