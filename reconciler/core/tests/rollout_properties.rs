@@ -44,6 +44,7 @@ fn service(kind: Kind) -> impl Strategy<Value = Service> {
         1 => Just(Reload::Restart),
     ];
     let part = prop_oneof![4 => Just(Part::Participant), 1 => Just(Part::Absent)];
+    let supervised = prop_oneof![3 => Just(true), 1 => Just(false)];
     (
         tier,
         pause,
@@ -52,25 +53,32 @@ fn service(kind: Kind) -> impl Strategy<Value = Service> {
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
+        supervised,
     )
         .prop_map(
-            move |(tier, pause, reload, part, restart, alive, check)| Service {
-                tier,
-                pause,
-                effect: if restart || reload == Reload::Restart {
-                    Effect::Restart
-                } else {
-                    Effect::Reload
-                },
-                reload,
-                part: if kind == Kind::First {
-                    Part::Participant
-                } else {
-                    part
-                },
-                alive: alive || part == Part::Participant,
-                check,
-                ..Service::new("")
+            move |(tier, pause, reload, part, restart, alive, check, supervised)| {
+                let supervised = supervised || reload == Reload::Restart;
+                Service {
+                    tier,
+                    pause,
+                    effect: if (restart && supervised) || reload == Reload::Restart {
+                        Effect::Restart
+                    } else {
+                        Effect::Reload
+                    },
+                    reload,
+                    part: match (kind, supervised) {
+                        (Kind::First, true) => Part::Participant,
+                        // Before the first release nobody has stated anything.
+                        (Kind::First, false) if alive && !tier.states() => Part::Participant,
+                        (Kind::First, false) => Part::Absent,
+                        (Kind::Change | Kind::Healing, _) => part,
+                    },
+                    alive: alive || (part == Part::Participant && kind != Kind::First),
+                    check,
+                    supervised,
+                    ..Service::new("")
+                }
             },
         )
 }
@@ -111,6 +119,7 @@ fn choose(acts: &[Act], choice: u16) -> Act {
         | Act::FromVolume
         | Act::FromAgent
         | Act::FinishStart(_)
+        | Act::Notice(_)
         | Act::Read(_)
         | Act::Apply(_)
         | Act::Vote(_, true)

@@ -51,7 +51,10 @@ scenarios!(
     first_release_fails,
     first_release_fails_and_crashes,
     flush_failed,
+    foreign_comes_back,
     foreign_current,
+    foreign_is_away,
+    foreign_would_have_to_be_restarted,
     guard_lost_in_verifying,
     healing,
     healing_fails,
@@ -256,6 +259,10 @@ impl Stage {
             ["well", name] => self.mood(name, None),
             ["dies", name] => self.force(&Act::Die(id(name))),
             ["starts", name] => self.world.act(&Act::FinishStart(id(name))),
+            ["appears", name] => {
+                self.world.act(&Act::StartByPolicy(id(name)));
+                self.world.act(&Act::Notice(id(name)));
+            }
             ["not-started", name] => self.force(&Act::FailStart(id(name))),
             ["reads", name] => self.world.act(&Act::Read(id(name))),
             ["applies", name] => self.world.act(&Act::Apply(id(name))),
@@ -361,6 +368,7 @@ fn service(name: &str, words: &[&str]) -> Service {
             "absent" => service.part = Part::Absent,
             "dead" => service.alive = false,
             "check" => service.check = true,
+            "foreign" => service.supervised = false,
             _ => panic!("`{word}` says nothing of a service"),
         }
     }

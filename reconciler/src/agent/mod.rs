@@ -18,10 +18,12 @@ mod commands;
 mod evidence;
 mod exposition;
 mod folders;
+mod foreign;
 mod http;
 mod link;
 mod mounts;
 mod orders;
+mod pending;
 mod phrases;
 mod probes;
 mod requests;
@@ -38,6 +40,7 @@ use lockstep_protocol::{InstanceToken, Offer, RolloutId, SwitchNumber};
 use tokio::sync::mpsc;
 
 pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
+pub(crate) use foreign::{Named, expected_user, named, user_name};
 pub(crate) use link::{LinkError, Terms, claim, end_unused};
 pub(crate) use mounts::pinned_to_a_release;
 pub(crate) use requests::listens;
@@ -182,6 +185,13 @@ pub enum Report {
     },
     /// A service was started again by its restart policy.
     Restarted(ServiceName),
+    /// What became of the search for a service that somebody else runs, when that is news.
+    Sought {
+        /// Which.
+        service: ServiceName,
+        /// What became of it.
+        found: Sought,
+    },
     /// A check of a rollout came to its end.
     Checked {
         /// Of which rollout.
@@ -204,6 +214,28 @@ pub enum Report {
     Down(Result<(), String>),
 }
 
+/// What became of the search for a service that somebody else runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sought {
+    /// It lives, and is what is expected. Nobody knows yet which release it has read.
+    There,
+    /// Nobody lives: why.
+    Nobody(String),
+    /// Who lives there cannot be known, or is not what is expected: why, with the next step.
+    Unusable(String),
+}
+
+/// Where and as whom a command about a service runs.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// In which folder.
+    pub cwd: PathBuf,
+    /// In which environment.
+    pub env: BTreeMap<String, String>,
+    /// As which user; the reconciler's own when none.
+    pub user: Option<String>,
+}
+
 /// How the agent is set up.
 #[derive(Debug, Clone)]
 pub struct AgentSpec {
@@ -213,8 +245,12 @@ pub struct AgentSpec {
     pub program: PathBuf,
     /// The coordinator's term.
     pub term: u64,
-    /// The services.
+    /// The services that Lockstep runs.
     pub definitions: Vec<Definition>,
+    /// Those that somebody else runs.
+    pub foreign: BTreeMap<ServiceName, crate::settings::Foreign>,
+    /// Where and as whom commands about each run.
+    pub surroundings: BTreeMap<ServiceName, Surroundings>,
     /// The instances' folders.
     pub folders: Folders,
     /// The volume: what is live is read there.

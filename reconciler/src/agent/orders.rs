@@ -8,7 +8,8 @@ use lockstep_guard::wire::{Body, InstanceRef};
 use tokio::time::Instant;
 
 use super::link::{Link, LinkError};
-use super::task::{Agent, Asked, Ended, Finished, Pending};
+use super::pending::{Asked, Pending};
+use super::task::{Agent, Ended, Finished};
 use super::{Order, Report, Target, checks, mounts};
 
 impl Agent {
@@ -19,15 +20,20 @@ impl Agent {
     ) -> Result<Option<Ended>, LinkError> {
         match order {
             Order::Hold(services) => {
-                let services = services.iter().map(ToString::to_string).collect();
+                self.rolling = true;
+                // Who starts by himself cannot be held.
+                let ours = services.iter().filter(|service| !self.is_foreign(service));
+                let services = ours.map(ToString::to_string).collect();
                 self.ask(link, Body::Hold { services }, Pending::Nothing).await?;
             }
             Order::Release => {
                 self.probing.clear();
+                self.rolling = false;
                 // Offers are taken back when the guard has agreed: one that is deposed takes nothing away.
                 self.ask(link, Body::Release, Pending::Release).await?;
             }
             Order::Examine(targets) => {
+                self.rolling = true;
                 if targets.iter().any(|target| target.request().is_some()) {
                     self.see_who_listens(targets);
                 } else {
@@ -82,6 +88,10 @@ impl Agent {
             }
             Order::Restart(services) => {
                 for service in services {
+                    if self.is_foreign(&service) {
+                        self.refuse_start(&service);
+                        continue;
+                    }
                     let body = Body::Stop {
                         service: service.to_string(),
                     };
@@ -90,13 +100,18 @@ impl Agent {
             }
             Order::Start(services) => {
                 for service in services {
+                    if self.is_foreign(&service) {
+                        self.refuse_start(&service);
+                        continue;
+                    }
                     let body = Body::Start {
                         service: service.to_string(),
                     };
                     self.ask(link, body, Pending::Start(service)).await?;
                 }
             }
-            Order::Stop(services) => {
+            Order::Stop(mut services) => {
+                services.retain(|service| !self.is_foreign(service));
                 if services.is_empty() {
                     self.tell(Report::Stopped(Ok(())));
                 }
@@ -125,7 +140,10 @@ impl Agent {
                 }
             }
             Order::Probe(services) => self.probe(services),
-            Order::Look => self.look(true),
+            Order::Look => {
+                self.follow(link).await?;
+                self.look(true);
+            }
             Order::Check {
                 rollout,
                 service,
@@ -155,6 +173,8 @@ impl Agent {
         mut unfit: BTreeMap<MemberId, String>,
         link: &mut Link,
     ) -> Result<(), LinkError> {
+        // Answered before what follows is.
+        self.follow(link).await?;
         unfit.extend(targets.iter().filter_map(|target| {
             let pid = self.pids.get(&target.member.service)?;
             Some((target.member.clone(), mounts::pinned_to_a_release(*pid)?))

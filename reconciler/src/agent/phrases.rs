@@ -67,6 +67,6 @@ pub(super) fn phrase(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exited with status {code}"),
         Exit::Signal(signal) => format!("was killed by {signal}"),
-        Exit::Unknown => "ended (how is unknown: an earlier guard was its parent)".to_owned(),
+        Exit::Unknown => "ended (how is unknown: its parent was not this guard)".to_owned(),
     }
 }

@@ -8,12 +8,12 @@ use http_body_util::{BodyExt, Limited};
 use hyper::http::Method;
 use lockstep_core::rollout::ProbeResult;
 use lockstep_core::service::ServiceName;
-use lockstep_guard::wire::Definition;
 use lockstep_protocol::{RELEASE_FILE, Release, env};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use super::Surroundings;
 use super::commands::{self, Unsuccessful};
 use super::task::{Agent, Finished};
 use super::{exposition, http};
@@ -64,8 +64,7 @@ impl Agent {
                 probe.every
             };
             *due = now + every;
-            let mut definitions = self.spec.definitions.iter();
-            let Some(definition) = definitions.find(|known| known.service == service.as_str()) else {
+            let Some(surroundings) = self.spec.surroundings.get(service) else {
                 continue;
             };
             if self.commands.contains_key(service) {
@@ -73,7 +72,7 @@ impl Agent {
             }
             let look = Look {
                 kind: probe.kind.clone(),
-                service: definition.clone(),
+                service: surroundings.clone(),
                 volume: self.spec.volume.clone(),
             };
             let (name, began) = (service.clone(), self.clock.now());
@@ -94,7 +93,7 @@ impl Agent {
 /// One look: what is asked, and of whom.
 struct Look {
     kind: ProbeKind,
-    service: Definition,
+    service: Surroundings,
     volume: PathBuf,
 }
 

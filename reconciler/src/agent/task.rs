@@ -9,25 +9,27 @@ use lockstep_core::ledger::back_off;
 use lockstep_core::rollout::{Answer, CheckVerdict, Event, Evidence, MemberId, ProbeResult};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Body, Process, Supervised};
-use lockstep_protocol::{InstanceToken, RolloutId, SwitchNumber};
+use lockstep_protocol::{RolloutId, SwitchNumber};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use super::evidence::Heard;
-use super::link::{ANSWER_WITHIN, HELLO_WITHIN, Link, LinkError};
+use super::foreign::Followed;
+use super::link::{HELLO_WITHIN, Link, LinkError};
+use super::pending::{Asked, Pending};
 use super::requests::answered;
-use super::{AgentSpec, Order, Report, Target};
+use super::{AgentSpec, Order, Report, Target, foreign};
 use crate::clock::Clock;
 
 /// Statement files are looked at this often although nothing was heard: inotify is a doorbell, no evidence.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// While a rollout is under way, the files of services that somebody else runs: they lie anywhere, and no bell is there.
+const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(20);
 /// A guard that has said nothing for this long is asked whether it is there: what it has been asked may take as long
 /// as a service takes to end, and with nothing asked of it nobody would notice that it hangs.
 const QUIET_FOR: Duration = Duration::from_secs(5);
-/// What a pause may take beyond its limit until the guard has answered: the holder has ended it by then.
-const PAUSE_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the agent could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -53,59 +55,13 @@ pub struct Agent {
     pub(super) requests: BTreeMap<ServiceName, AbortHandle>,
     pub(super) offered: BTreeMap<ServiceName, RolloutId>,
     pub(super) pids: BTreeMap<ServiceName, u32>,
+    /// Services that somebody else runs.
+    pub(super) followed: BTreeMap<ServiceName, Followed>,
+    /// A rollout is under way.
+    pub(super) rolling: bool,
     doorbell: Arc<Notify>,
     /// Held for its drop: it ends the watch.
     _watcher: notify::RecommendedWatcher,
-}
-
-/// A request that is not answered yet.
-pub(super) struct Asked {
-    pub(super) what: Pending,
-    /// When the guard must have answered; none: whether it is there is asked beside it.
-    pub(super) due: Option<Instant>,
-}
-
-/// What an answer of the guard means.
-pub(super) enum Pending {
-    Examine {
-        targets: Vec<Target>,
-        unfit: BTreeMap<MemberId, String>,
-    },
-    Pause {
-        limit: Duration,
-    },
-    Unpause,
-    /// A signal to these.
-    Tell(Vec<MemberId>),
-    /// A signal to these, outside of a rollout.
-    Remind(Vec<(MemberId, InstanceToken)>),
-    Start(ServiceName),
-    StopToStart(ServiceName),
-    Stop {
-        service: ServiceName,
-    },
-    Dismiss,
-    Shutdown,
-    Release,
-    Nothing,
-}
-
-impl Pending {
-    /// How long the guard may take to answer; none: as long as a service may take to start or to end.
-    pub(super) fn patience(&self) -> Option<Duration> {
-        match self {
-            Self::Pause { limit } => Some(limit.saturating_add(PAUSE_ENDS_WITHIN)),
-            Self::Examine { .. }
-            | Self::Unpause
-            | Self::Tell(_)
-            | Self::Remind(_)
-            | Self::Release
-            | Self::Nothing => Some(ANSWER_WITHIN),
-            Self::Start(_) | Self::StopToStart(_) | Self::Stop { .. } | Self::Dismiss | Self::Shutdown => {
-                None
-            }
-        }
-    }
 }
 
 /// What a task of the agent's came to.
@@ -184,6 +140,8 @@ impl Agent {
             requests: BTreeMap::new(),
             offered: BTreeMap::new(),
             pids: BTreeMap::new(),
+            followed: BTreeMap::new(),
+            rolling: false,
             doorbell,
             _watcher: watcher,
         })
@@ -195,8 +153,15 @@ impl Agent {
         loop {
             match self.open().await {
                 Ok(None) => break,
-                Ok(Some((link, services))) => {
+                Ok(Some((mut link, services))) => {
                     tries = 0;
+                    let services = match self.attach_all(&mut link, services).await {
+                        Ok(services) => services,
+                        Err(error) => {
+                            tracing::error!(%error, "the guard is lost");
+                            continue;
+                        }
+                    };
                     let ages = services
                         .iter()
                         .filter_map(|known| {
@@ -318,10 +283,11 @@ impl Agent {
 
     /// One conversation with the guard.
     async fn converse(&mut self, mut link: Link) -> Ended {
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut looked_at = Instant::now();
         let mut heard_at = Instant::now();
         loop {
             let probe_at = self.next_probe();
+            let look_at = looked_at + self.look_every();
             let answer_by = self.pending.values().filter_map(|asked| asked.due).min();
             let ended = tokio::select! {
                 // The coordinator wants something. Receiving is cancel-safe.
@@ -350,7 +316,10 @@ impl Agent {
                 }
                 // A doorbell may be missed.
                 () = tokio::time::sleep_until(look_at) => {
-                    look_at = Instant::now() + LOOK_EVERY;
+                    looked_at = Instant::now();
+                    if let Err(error) = self.follow(&mut link).await {
+                        return self.lost(&error);
+                    }
                     self.look(false);
                     if heard_at.elapsed() < QUIET_FOR {
                         Ok(None)
@@ -381,15 +350,25 @@ impl Agent {
             match ended {
                 Ok(None) => {}
                 Ok(Some(ended)) => return ended,
-                Err(error) => {
-                    tracing::error!(%error, "the guard is lost");
-                    // One that has ended is replaced at once, and if not that is told.
-                    if let LinkError::Silent { .. } = error {
-                        self.tell(Report::Unreachable(error.to_string()));
-                    }
-                    return Ended::Lost;
-                }
+                Err(error) => return self.lost(&error),
             }
+        }
+    }
+
+    fn lost(&self, error: &LinkError) -> Ended {
+        tracing::error!(%error, "the guard is lost");
+        // One that has ended is replaced at once, and if not that is told.
+        if let LinkError::Silent { .. } = error {
+            self.tell(Report::Unreachable(error.to_string()));
+        }
+        Ended::Lost
+    }
+
+    fn look_every(&self) -> Duration {
+        if self.rolling && !self.followed.is_empty() {
+            LOOK_CLOSELY_EVERY
+        } else {
+            LOOK_EVERY
         }
     }
 
@@ -412,13 +391,19 @@ impl Agent {
     }
 
     pub(super) fn look(&mut self, again: bool) {
-        let names: Vec<_> = self
-            .spec
-            .definitions
-            .iter()
+        let supervised = self.spec.definitions.iter();
+        let names: Vec<_> = supervised
             .map(|definition| ServiceName::new(&definition.service))
             .collect();
-        for event in self.heard.look(&self.spec.folders, names.iter(), again) {
+        let folders = &self.spec.folders;
+        let mut news = self.heard.look(names.iter(), again, |service| {
+            folders.status(service).map_err(|error| error.to_string())
+        });
+        let attached = self.attached();
+        news.extend(self.heard.look(attached.keys(), again, |service| {
+            foreign::statement(folders, service, &attached[service])
+        }));
+        for event in news {
             self.tell(Report::Event(event));
         }
     }
@@ -474,13 +459,16 @@ async fn sleep_until(moment: Option<Instant>) {
 
 /// For how long a process has lived.
 fn age(process: &Process) -> Option<Duration> {
+    age_of(process.start_ticks)
+}
+
+/// For how long a process has lived that began then.
+pub(super) fn age_of(start_ticks: u64) -> Option<Duration> {
     let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let now = Duration::new(
         u64::try_from(since_boot.tv_sec).ok()?,
         u32::try_from(since_boot.tv_nsec).ok()?,
     );
     let ticks = rustix::param::clock_ticks_per_second().max(1);
-    Some(now.saturating_sub(Duration::from_millis(
-        process.start_ticks.saturating_mul(1000) / ticks,
-    )))
+    Some(now.saturating_sub(Duration::from_millis(start_ticks.saturating_mul(1000) / ticks)))
 }

@@ -27,6 +27,7 @@ impl Coordinator {
                     .or_default()
                     .restarts += 1;
             }
+            Report::Sought { service, found } => self.sought(&service, found),
             Report::Unreachable(why) => self.unreachable(why),
             Report::Event(event) => {
                 if event == Event::AgentLost {

@@ -3,6 +3,8 @@
 //! Two stages as types: [`written`] is the file, field by field; [`Settings`] is what it means, with absolute
 //! paths, defaults filled in and every value judged. Everything else sees only the second.
 
+#[cfg(test)]
+mod documented;
 mod reach;
 mod resolve;
 #[cfg(test)]
@@ -68,8 +70,8 @@ pub struct Service {
     pub name: ServiceName,
     /// The parts of the config it reads.
     pub reads: Reads,
-    /// How it is run.
-    pub process: Process,
+    /// How it is run, or found.
+    pub process: Run,
     /// What happens to it while the switch is made.
     pub pause: Pause,
     /// How it is told.
@@ -80,6 +82,34 @@ pub struct Service {
     pub probe: Option<Probe>,
     /// The dry run on a candidate.
     pub check: Option<Vec<String>>,
+}
+
+/// Who runs a service.
+#[derive(Debug, Clone)]
+pub enum Run {
+    /// Lockstep does.
+    Supervised(Process),
+    /// Somebody else does; it is found by its pid file.
+    Foreign(Foreign),
+}
+
+/// A service that somebody else runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where its pid is written.
+    pub pid_file: PathBuf,
+    /// The user that it runs as; the reconciler's own when none.
+    pub user: Option<String>,
+    /// The file that it executes.
+    pub executable: PathBuf,
+    /// Where it writes its status, if it does.
+    pub status_file: Option<PathBuf>,
+    /// Where it looks for offers, if it does.
+    pub offer_file: Option<PathBuf>,
+    /// In which folder commands about it are run.
+    pub cwd: PathBuf,
+    /// In which environment.
+    pub env: BTreeMap<String, String>,
 }
 
 /// How a service is run.
@@ -211,6 +241,34 @@ pub enum SettingsError {
         /// One line a mistake: the key, what is wrong, what to do.
         problems: Vec<String>,
     },
+}
+
+impl Service {
+    /// How it is run, if Lockstep runs it.
+    #[must_use]
+    pub fn supervised(&self) -> Option<&Process> {
+        match &self.process {
+            Run::Supervised(process) => Some(process),
+            Run::Foreign(_) => None,
+        }
+    }
+
+    /// How it is found, if somebody else runs it.
+    #[must_use]
+    pub fn foreign(&self) -> Option<&Foreign> {
+        match &self.process {
+            Run::Supervised(_) => None,
+            Run::Foreign(foreign) => Some(foreign),
+        }
+    }
+
+    /// How long ending it may take.
+    #[must_use]
+    pub fn stop_within(&self) -> Duration {
+        self.supervised()
+            .map(|process| process.stop_within)
+            .unwrap_or_default()
+    }
 }
 
 impl Settings {

@@ -1,8 +1,9 @@
 //! From what is written to what it means: every value is judged, and all mistakes are named at once.
 
 mod probe;
+mod process;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use lockstep_core::service::{HttpReload, Pause, Reload, ServiceName, Tier, Verif
 use lockstep_source::{Access, Bounds, SourceSpec};
 
 use super::values;
-use super::{Process, Rollout, Service, Settings, SettingsError, Source, Volume, Web, written};
+use super::{Rollout, Run, Service, Settings, SettingsError, Source, Volume, Web, written};
 
 /// In less nobody can be paused: a tick of the system's clock passes before a stop is confirmed.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
@@ -300,6 +301,14 @@ impl Resolver {
             );
         }
         let process = self.process(&process_key, service.process);
+        if let Run::Foreign(foreign) = &process {
+            self.foreign_fits(
+                [&process_key, &reload_key, &verify_key],
+                foreign,
+                &reload,
+                verify.tier,
+            );
+        }
         if service.check.as_ref().is_some_and(Vec::is_empty) {
             self.wrong(&key("check"), "a program is expected, for example [\"./scanner\", \"--check\", \"{candidate}/config.toml\"]");
         }
@@ -343,50 +352,6 @@ impl Resolver {
                 );
                 Reload::Restart
             }
-        }
-    }
-
-    fn process(&mut self, key: &str, process: written::Process) -> Process {
-        if process.command.first().is_none_or(String::is_empty) {
-            self.wrong(key, "command: a program is expected, for example [\"./scanner\", \"--listen\", \"127.0.0.1:50051\"]");
-        }
-        let stop = values::stop_signal(&process.stop.signal);
-        self.fit(key, stop.map_err(|what| format!("stop.signal: {what}")));
-        for (name, value) in &process.env {
-            let judged = values::variable(name).and_then(|()| values::without_nul(value));
-            self.fit(key, judged.map_err(|what| format!("env: {what}")));
-        }
-        if let Some(cwd) = &process.cwd {
-            self.fit(key, values::without_nul(cwd));
-        }
-        if let Some(user) = process.user.as_deref().filter(|_| self.here) {
-            let known = lockstep_guard::check_user(user);
-            self.fit(key, known.map_err(|what| format!("user: {what}")));
-        }
-        let cwd = process
-            .cwd
-            .as_deref()
-            .map_or_else(|| self.folder.clone(), |cwd| self.path(cwd));
-        let command = self.program(&format!("{key}: command"), process.command);
-        let mut env = BTreeMap::from([
-            (
-                "PATH".to_owned(),
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-            ),
-            ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ]);
-        if let Ok(home) = std::env::var("HOME") {
-            env.insert("HOME".to_owned(), home);
-        }
-        env.extend(process.env);
-        Process {
-            command,
-            cwd,
-            env,
-            user: process.user,
-            stop_signal: process.stop.signal,
-            stop_within: self.duration(key, process.stop.within),
-            restart: process.restart,
         }
     }
 }

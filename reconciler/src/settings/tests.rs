@@ -45,8 +45,8 @@ fn the_designs_own_example_is_understood() {
     assert_eq!(settings.state, Path::new("/etc/lockstep/state"));
     assert_eq!(settings.source.spec.url, "/srv/config.git");
     let scanner = &settings.services[0];
-    assert_eq!(scanner.process.command[0], "/etc/lockstep/scanner");
-    assert_eq!(scanner.process.stop_signal, "SIGTERM");
+    assert_eq!(scanner.supervised().unwrap().command[0], "/etc/lockstep/scanner");
+    assert_eq!(scanner.supervised().unwrap().stop_signal, "SIGTERM");
     assert_eq!(scanner.reload, Reload::Signal("SIGUSR1".to_owned()));
     assert_eq!(scanner.verify.within, Duration::from_secs(10));
 }
@@ -68,8 +68,9 @@ fn what_is_left_out_has_the_documented_default() {
     let service = &settings.services[0];
     assert_eq!(service.pause, Pause::None);
     assert_eq!(service.verify.tier, lockstep_core::service::Tier::Running);
-    assert_eq!(service.process.restart, RestartPolicy::Always);
-    assert_eq!(service.process.command, ["a"], "a bare name is looked up in PATH");
+    let process = service.supervised().unwrap();
+    assert_eq!(process.restart, RestartPolicy::Always);
+    assert_eq!(process.command, ["a"], "a bare name is looked up in PATH");
 }
 
 #[test]
@@ -389,6 +390,101 @@ fn the_state_folder_does_not_lie_in_the_volume() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("must not lie in one another"), "{error}");
+}
+
+/// The design's example with another `process`.
+fn with_process(process: &str) -> String {
+    let line = DESIGN
+        .lines()
+        .find(|line| line.starts_with("process = "))
+        .unwrap();
+    DESIGN.replace(line, &format!("process = {{ {process} }}"))
+}
+
+#[test]
+fn a_service_may_be_found_by_its_pid_file() {
+    let text = with_process("pid_file = '/run/s.pid', executable = 's', status_file = 'run/status.json'");
+    let settings = parse(&text).unwrap();
+    let scanner = &settings.services[0];
+    assert!(scanner.supervised().is_none());
+    let foreign = scanner.foreign().unwrap();
+    assert_eq!(foreign.pid_file, Path::new("/run/s.pid"));
+    assert_eq!(foreign.executable, Path::new("/etc/lockstep/s"));
+    assert_eq!(
+        foreign.status_file.as_deref(),
+        Some(Path::new("/etc/lockstep/run/status.json"))
+    );
+    assert_eq!(
+        (foreign.user.as_deref(), foreign.offer_file.as_deref()),
+        (None, None)
+    );
+    assert_eq!(scanner.stop_within(), Duration::ZERO);
+}
+
+#[test]
+fn what_says_how_to_run_a_service_does_not_go_with_a_pid_file_and_the_other_way_round() {
+    let said = |text: &str| parse(text).unwrap_err().to_string();
+    let error = said(&with_process(
+        "pid_file = '/run/s.pid', command = ['s'], cwd = '/', env = { A = 'b' }, restart = 'never', \
+         stop = { signal = 'SIGTERM' }",
+    ));
+    for key in ["command", "cwd", "env", "stop", "restart"] {
+        assert!(
+            error.contains(&format!("process: {key}: Lockstep neither starts nor ends")),
+            "{key}: {error}"
+        );
+    }
+    assert!(
+        error.contains("executable: the file that the process of `pid_file` executes is expected"),
+        "{error}"
+    );
+    assert!(error.contains("`process.status_file` is expected"), "{error}");
+
+    let error = said(&with_process(
+        "command = ['s'], executable = '/s', status_file = 'x', offer_file = 'y'",
+    ));
+    for key in ["executable", "status_file", "offer_file"] {
+        assert!(
+            error.contains(&format!("process: {key}: it belongs to `pid_file`")),
+            "{key}: {error}"
+        );
+    }
+    let error = said(&with_process("user = 'root'"));
+    assert!(
+        error.contains("command: a program is expected") && error.contains("or `pid_file`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_pid_file_needs_what_its_tier_needs_and_is_never_restarted() {
+    let found = "pid_file = '/run/s.pid', executable = '/s', status_file = '/s.json'";
+    let said = |text: &str| parse(text).unwrap_err().to_string();
+    let restarted = with_process(found)
+        .replace("pause = \"freeze\"\n", "")
+        .replace("{ signal = \"SIGUSR1\" }", "{ restart = {} }");
+    let error = said(&restarted);
+    assert!(
+        error.contains("reload: restart: Lockstep does not start the process of a `pid_file`"),
+        "{error}"
+    );
+    let voting = |process: &str| with_process(process).replace("\"acknowledged\"", "\"voting\"");
+    assert!(said(&voting(found)).contains("`process.offer_file` is expected"));
+    assert!(parse(&voting(&format!("{found}, offer_file = '/o.json'"))).is_ok());
+    assert!(
+        said(&voting(&format!("{found}, offer_file = '/s.json'"))).contains("it cannot be the status file")
+    );
+    let error = said(&with_process(&format!("{found}, offer_file = '/o.json'")));
+    assert!(error.contains("only tier \"voting\" is made offers"), "{error}");
+    let error = said(&with_process(
+        "pid_file = '', executable = '/s/', status_file = '/s.json'",
+    ));
+    assert!(
+        error.contains("pid_file: a file is expected") && error.contains("executable: a file is expected"),
+        "{error}"
+    );
+    let error = said(&with_process(&format!("{found}, user = 'nobody-of-this-name'")));
+    assert!(error.contains("there is no user nobody-of-this-name"), "{error}");
 }
 
 #[test]

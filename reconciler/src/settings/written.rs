@@ -63,18 +63,20 @@ pub(super) struct Service {
     pub(super) check: Option<Vec<String>>,
 }
 
+/// One that Lockstep runs, with `command`, or one that somebody else runs, with `pid_file`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Process {
-    pub(super) command: Vec<String>,
+    pub(super) command: Option<Vec<String>>,
     pub(super) cwd: Option<String>,
-    #[serde(default)]
-    pub(super) env: BTreeMap<String, String>,
+    pub(super) env: Option<BTreeMap<String, String>>,
     pub(super) user: Option<String>,
-    #[serde(default)]
-    pub(super) stop: Stop,
-    #[serde(default = "always")]
-    pub(super) restart: lockstep_guard::wire::RestartPolicy,
+    pub(super) stop: Option<Stop>,
+    pub(super) restart: Option<lockstep_guard::wire::RestartPolicy>,
+    pub(super) pid_file: Option<String>,
+    pub(super) executable: Option<String>,
+    pub(super) status_file: Option<String>,
+    pub(super) offer_file: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -206,8 +208,4 @@ fn ten() -> usize {
 
 fn no_pause() -> lockstep_core::service::Pause {
     lockstep_core::service::Pause::None
-}
-
-fn always() -> lockstep_guard::wire::RestartPolicy {
-    lockstep_guard::wire::RestartPolicy::Always
 }

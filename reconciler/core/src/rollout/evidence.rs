@@ -155,6 +155,8 @@ impl Rollout {
             // It has what only a restart brings, so only a restart takes it away.
             member.restarted = true;
         }
+        // When one that somebody else started began, in relation to the switch, nobody knows.
+        let seen = seen && member.supervised;
         match member.progress {
             // It read `current` at its start, and that was after the switch: starting is telling.
             Progress::Starting { .. } if switched => member.told(now),
@@ -163,6 +165,8 @@ impl Rollout {
             // Nobody knows which release it read: it is asked like everybody else.
             Progress::Down { .. } if switched => member.progress = Progress::Waiting,
             Progress::Failed(_) if switched && !there => member.progress = Progress::Waiting,
+            // It was not there, and nobody waited for it.
+            Progress::Unproven if switched && !member.supervised => member.progress = Progress::Waiting,
             Progress::Coming { .. } => member.progress = Progress::Waiting,
             Progress::Starting { .. }
             | Progress::Down { .. }
@@ -210,8 +214,8 @@ impl Rollout {
                 // Whether before or after the rename: it counts.
                 (_, Phase::Publishing { .. }) => {
                     if member.effect != Effect::Start {
-                        member.progress =
-                            died(format!("it {how} while the switch was made: see its output file"));
+                        let log = member.log();
+                        member.progress = died(format!("it {how} while the switch was made: see {log}"));
                     }
                 }
                 (_, Phase::Unpausing { .. } | Phase::Verifying { .. } | Phase::Baking { .. }) => {
@@ -221,6 +225,10 @@ impl Rollout {
             return;
         }
         if !switched {
+            return;
+        }
+        if !member.supervised {
+            member.progress = Progress::Unproven;
             return;
         }
         // One that counts less, or goes back: it is started again, at most once a second; in Stuck more
@@ -462,14 +470,24 @@ impl Member {
     }
 
     fn death_after_the_switch(&self, how: &str) -> String {
+        let log = self.log();
         match &self.reload {
             Reload::Signal(signal) => format!(
-                "it {how} after the switch: see its output file; if it was its first {signal}, a handler that \
-                 is set up later than the start, or by none, is the usual cause"
+                "it {how} after the switch: see {log}; if it was its first {signal}, a handler that is set up later \
+                 than the start, or by none, is the usual cause"
             ),
             Reload::Http(_) | Reload::Watch | Reload::Restart => {
-                format!("it {how} after the switch: see its output file")
+                format!("it {how} after the switch: see {log}")
             }
+        }
+    }
+
+    /// Where it says why it ended.
+    fn log(&self) -> &'static str {
+        if self.supervised {
+            "its output file"
+        } else {
+            "its own log"
         }
     }
 }

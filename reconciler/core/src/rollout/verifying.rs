@@ -160,6 +160,10 @@ pub(super) fn ask(rollout: &mut Rollout, turn: bool, now: Moment, out: &mut Vec<
             (Progress::Waiting, Ask::Restart, true) => {}
             // On the way there it ends by this rollout's order alone, and so it starts in its turn.
             (Progress::Waiting, Ask::Restart, false) if there && member.part == Part::Participant => {}
+            // Whether it comes back is its own manager's business; it reads what is current then.
+            (Progress::Waiting, Ask::Nothing | Ask::Tell | Ask::Restart, false) if !member.supervised => {
+                member.progress = Progress::Unproven;
+            }
             (Progress::Waiting, Ask::Nothing | Ask::Tell | Ask::Restart, false) => {
                 member.progress = Progress::Down {
                     again_at: now,

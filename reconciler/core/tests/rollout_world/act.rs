@@ -22,8 +22,10 @@ pub(crate) enum Act {
     FinishStart(MemberId),
     /// It fails.
     FailStart(MemberId),
-    /// The guard starts a service by its restart policy.
+    /// The guard starts a service by its restart policy, or somebody else starts his own.
     StartByPolicy(MemberId),
+    /// The agent notices a process that somebody else started.
+    Notice(MemberId),
     /// A service begins to read what is current.
     Read(MemberId),
     /// It runs what it read and says so.
@@ -112,13 +114,19 @@ impl World {
                 if self.left(Fault::Guard) {
                     acts.push(Act::FailStart(id.clone()));
                 }
-            } else if !self.held && self.volume.current.is_some() && self.first.kind != Kind::First {
+            } else if (!self.held || !instance.service.supervised)
+                && self.volume.current.is_some()
+                && self.first.kind != Kind::First
+            {
                 acts.push(Act::StartByPolicy(id.clone()));
             }
             return;
         };
         if self.left(Fault::Die) {
             acts.push(Act::Die(id.clone()));
+        }
+        if instance.unseen && self.agent_up && self.rollout.is_some() {
+            acts.push(Act::Notice(id.clone()));
         }
         if process.paused {
             return;
@@ -227,6 +235,7 @@ impl World {
                 self.tell(event);
             }
             Act::FinishStart(id) | Act::StartByPolicy(id) => self.start(id),
+            Act::Notice(id) => self.notice(id),
             Act::FailStart(id) => {
                 self.spend(Fault::Guard);
                 self.instances.get_mut(id).unwrap().starting = false;

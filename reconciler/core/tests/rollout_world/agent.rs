@@ -14,6 +14,7 @@ impl World {
     pub(super) fn order(&mut self, command: Command, well: bool) {
         match command {
             Command::Examine(whom) => {
+                self.notice_all();
                 let unfit = whom.first().filter(|_| !well);
                 let unfit = unfit.map(|id| (id.clone(), "it does not catch SIGUSR1".to_owned()));
                 self.see(Event::Examined {
@@ -169,8 +170,33 @@ impl World {
         }
     }
 
+    /// Looks for processes that somebody else started.
+    fn notice_all(&mut self) {
+        for id in self.instances.keys().cloned().collect::<Vec<_>>() {
+            self.notice(&id);
+        }
+    }
+
+    /// Notices a process that somebody else started.
+    pub(super) fn notice(&mut self, id: &MemberId) {
+        let instance = self.instances.get_mut(id).unwrap();
+        let unseen = instance.unseen && self.agent_up;
+        if let (true, Some(process)) = (unseen, &instance.process) {
+            instance.unseen = false;
+            let instance = process.token.clone();
+            self.see(Event::Started {
+                member: id.clone(),
+                instance,
+            });
+            self.show(id);
+        }
+    }
+
     /// Shows the status file of an instance.
     pub(super) fn show(&mut self, id: &MemberId) {
+        if self.instances[id].unseen {
+            return;
+        }
         let statement = self.instances[id]
             .process
             .as_ref()
@@ -188,6 +214,7 @@ impl World {
     }
 
     pub(super) fn look(&mut self) {
+        self.notice_all();
         for id in self.instances.keys().cloned().collect::<Vec<_>>() {
             self.show(&id);
         }
@@ -206,6 +233,10 @@ impl World {
         let instance = self.instances.get_mut(id).unwrap();
         instance.starting = false;
         instance.process = Some(Process::new(token.clone(), current));
+        if !instance.service.supervised {
+            instance.unseen = true;
+            return;
+        }
         self.see(Event::Started {
             member: id.clone(),
             instance: token,
@@ -223,7 +254,8 @@ impl World {
         }
         let instance = self.instances.get_mut(id).unwrap();
         instance.deaf = false;
-        if let Some(process) = instance.process.take() {
+        let unseen = std::mem::take(&mut instance.unseen);
+        if let Some(process) = instance.process.take().filter(|_| !unseen) {
             self.see(Event::Ended {
                 member: id.clone(),
                 instance: process.token,

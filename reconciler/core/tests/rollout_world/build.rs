@@ -32,6 +32,8 @@ pub(crate) struct Service {
     pub(crate) alive: bool,
     pub(crate) check: bool,
     pub(crate) within: Duration,
+    /// Whether Lockstep starts it.
+    pub(crate) supervised: bool,
 }
 
 impl Service {
@@ -47,6 +49,7 @@ impl Service {
             alive: true,
             check: false,
             within: Duration::from_secs(5),
+            supervised: true,
         }
     }
 }
@@ -95,12 +98,12 @@ pub(crate) fn world(kind: Kind, bake: Duration, services: &[Service], faults: &[
     let mut begun = 0;
     for service in services {
         let id = super::id(&service.name);
-        let alive = service.alive && kind != Kind::First;
+        let alive = service.alive && (kind != Kind::First || !service.supervised);
         let process = alive.then(|| {
             begun += 1;
-            let participates = service.part == Part::Participant;
+            let participates = service.part == Part::Participant && kind != Kind::First;
             let token = InstanceToken(format!("{}.{begun}", service.name));
-            let mut process = Process::new(token, Some(FROM));
+            let mut process = Process::new(token, (kind != Kind::First).then_some(FROM));
             if participates {
                 process.saw = Some(FROM);
                 process.runs = Some(FROM);
@@ -110,7 +113,7 @@ pub(crate) fn world(kind: Kind, bake: Duration, services: &[Service], faults: &[
         });
         let member = Member {
             part: service.part,
-            effect: if kind == Kind::First {
+            effect: if kind == Kind::First && service.supervised {
                 Effect::Start
             } else {
                 service.effect
@@ -120,6 +123,7 @@ pub(crate) fn world(kind: Kind, bake: Duration, services: &[Service], faults: &[
             tier: service.tier,
             within: service.within,
             stop_within: Duration::from_secs(1),
+            supervised: service.supervised,
             check: service.check,
             life: process
                 .as_ref()
@@ -137,6 +141,7 @@ pub(crate) fn world(kind: Kind, bake: Duration, services: &[Service], faults: &[
                 process,
                 starting: false,
                 deaf: false,
+                unseen: false,
             },
         );
     }

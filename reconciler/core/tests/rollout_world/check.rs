@@ -36,6 +36,11 @@ impl World {
             if let Command::Restart(whom) = command {
                 broken.extend(restarts_too_much(&rollout, whom));
             }
+            if let Command::Restart(whom) | Command::Start(whom) = command
+                && let Some(id) = whom.iter().find(|id| !rollout.members[*id].supervised)
+            {
+                broken.push(format!("{id} is started, which is somebody else's to do"));
+            }
             if let Some(id) = whom_of(command)
                 .iter()
                 .find(|id| !rollout.members.contains_key(id))
@@ -123,7 +128,7 @@ impl World {
                 let lives = self
                     .instances
                     .iter()
-                    .find(|(_, instance)| instance.process.is_some());
+                    .find(|(_, instance)| instance.process.is_some() && instance.service.supervised);
                 lives.map(|(id, _)| format!("{id} lives after a first rollout that failed"))
             }),
             Outcome::RolledBack { .. } => {

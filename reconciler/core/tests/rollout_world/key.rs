@@ -140,7 +140,13 @@ fn statement_key(statement: Option<&Status>, key: &mut DefaultHasher) {
 }
 
 fn instance_key(instance: &Instance, key: &mut DefaultHasher) {
-    (instance.starting, instance.deaf, instance.process.is_some()).hash(key);
+    (
+        instance.starting,
+        instance.deaf,
+        instance.unseen,
+        instance.process.is_some(),
+    )
+        .hash(key);
     if let Some(process) = &instance.process {
         (
             &process.token,

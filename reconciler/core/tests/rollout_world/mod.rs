@@ -75,6 +75,8 @@ pub(crate) struct Instance {
     pub(crate) starting: bool,
     /// It never reads again until the world is well.
     pub(crate) deaf: bool,
+    /// The agent has not noticed yet that somebody else started it.
+    pub(crate) unseen: bool,
 }
 
 /// The volume with its journal, and the quarantine of the state folder.
@@ -181,7 +183,7 @@ impl World {
 
     /// The tokens of all that live.
     pub(crate) fn alive(&self) -> BTreeMap<MemberId, InstanceToken> {
-        let lives = self.instances.iter();
+        let lives = self.instances.iter().filter(|(_, instance)| !instance.unseen);
         lives
             .filter_map(|(id, instance)| Some((id.clone(), instance.process.as_ref()?.token.clone())))
             .collect()

@@ -1,0 +1,48 @@
+//! From the settings of a service to how the guard is to run it, and where commands about it run.
+
+use std::path::Path;
+
+use lockstep_guard::wire::Definition;
+use lockstep_protocol::env;
+
+use crate::agent::{self, Folders, Surroundings};
+use crate::settings::{Run, Service, Settings};
+
+/// How the guard is to run a service, if it is to run it.
+pub(super) fn definition(service: &Service, settings: &Settings, folders: &Folders) -> Option<Definition> {
+    let process = service.supervised()?;
+    let Surroundings { cwd, env, user } = surroundings(service, settings, folders);
+    Some(Definition {
+        service: service.name.to_string(),
+        command: process.command.clone(),
+        cwd,
+        env,
+        user,
+        output: settings.state.join("log").join(format!("{}.log", service.name)),
+        run_dir: folders.of(&service.name),
+        stop_signal: process.stop_signal.clone(),
+        stop_within_ms: u64::try_from(process.stop_within.as_millis()).unwrap_or(u64::MAX),
+        restart: process.restart,
+    })
+}
+
+/// Where and as whom a service runs, and commands about it.
+pub(super) fn surroundings(service: &Service, settings: &Settings, folders: &Folders) -> Surroundings {
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let (cwd, env, user) = match &service.process {
+        Run::Supervised(process) => (&process.cwd, &process.env, &process.user),
+        Run::Foreign(foreign) => (&foreign.cwd, &foreign.env, &foreign.user),
+    };
+    let mut env = env.clone();
+    env.insert(env::CONFIG.to_owned(), path(&settings.volume.path));
+    if service.supervised().is_some() {
+        let run_dir = folders.of(&service.name);
+        env.insert(env::STATUS_FILE.to_owned(), path(&run_dir.join(agent::STATUS)));
+        env.insert(env::OFFER_FILE.to_owned(), path(&run_dir.join(agent::OFFER)));
+    }
+    Surroundings {
+        cwd: cwd.clone(),
+        env,
+        user: user.clone(),
+    }
+}
