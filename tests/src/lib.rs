@@ -54,6 +54,7 @@
 mod builder;
 pub mod crashes;
 pub mod events;
+pub mod examples;
 pub mod failing;
 mod foreign;
 mod keeper;

@@ -18,6 +18,7 @@ mod answers;
 mod checks;
 mod commands;
 mod evidence;
+mod exposition;
 mod folders;
 mod foreign;
 mod http;

@@ -287,12 +287,34 @@ fn a_probe_is_a_command_or_looks_into_an_answer() {
             authority: "h:80".to_owned(),
             path: "/info".to_owned(),
             states: Some(States {
-                field: "/a/b".to_owned(),
+                place: Place::Json("/a/b".to_owned()),
                 equals,
             }),
         };
         let text = format!("{{ http = 'http://h/info', json = '/a/b', equals = '{written}' }}");
         assert_eq!(kind(&text), expected);
+        // The label has the name of what it states, where no other is written.
+        for (label, more) in [
+            (written, ""),
+            ("hash", ", label = 'hash', labels = { job = 'a' }"),
+        ] {
+            let labels = [("job".to_owned(), "a".to_owned())];
+            let expected = ProbeKind::Http {
+                authority: "h:80".to_owned(),
+                path: "/metrics".to_owned(),
+                states: Some(States {
+                    place: Place::Metric {
+                        name: "a_info".to_owned(),
+                        label: label.to_owned(),
+                        labels: labels.into_iter().filter(|_| !more.is_empty()).collect(),
+                    },
+                    equals,
+                }),
+            };
+            let text =
+                format!("{{ http = 'http://h/metrics', metric = 'a_info', equals = '{written}'{more} }}");
+            assert_eq!(kind(&text), expected);
+        }
     }
 }
 
@@ -313,11 +335,39 @@ fn a_probe_that_can_never_pass_is_refused() {
         ),
         (
             "{ http = 'http://h/', equals = 'digest' }",
-            "probe.equals: the field is expected too",
+            "probe.equals: where it stands is expected too",
         ),
         (
             "{ http = 'http://h/', json = 'a.b', equals = 'digest' }",
             "probe.json: \"a.b\" is no JSON pointer",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a', json = '/a', equals = 'digest' }",
+            "probe: one of json and metric is expected, not both",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a' }",
+            "probe.metric: what it must equal",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a-b', equals = 'digest' }",
+            "probe.metric: \"a-b\" is no name of a metric",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a', label = '1', equals = 'digest' }",
+            "probe.labels: \"1\" is no name of a label",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a', labels = { digest = 'x' }, equals = 'digest' }",
+            "probe.labels: \"digest\" is the one that is looked into",
+        ),
+        (
+            "{ http = 'http://h/', labels = { a = 'x' } }",
+            "probe.labels: only a metric has labels",
+        ),
+        (
+            "{ tcp = 'h:1', metric = 'a', equals = 'digest' }",
+            "probe.metric: only an answer over http",
         ),
         (
             "{ tcp = 'h:1', json = '/a', equals = 'digest' }",

@@ -152,6 +152,10 @@ impl Default for Verify {
 pub(super) struct Probe {
     pub(super) http: Option<String>,
     pub(super) json: Option<String>,
+    pub(super) metric: Option<String>,
+    pub(super) label: Option<String>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) equals: Option<super::Equals>,
     pub(super) tcp: Option<String>,
     pub(super) exec: Option<Vec<String>>,
