@@ -55,6 +55,7 @@
 mod builder;
 pub mod crashes;
 pub mod events;
+pub mod examples;
 pub mod failing;
 pub mod followed;
 mod foreign;

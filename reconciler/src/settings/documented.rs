@@ -239,6 +239,7 @@ fn every_key_has_a_test_that_is_there_and_speaks_of_it() {
         };
         assert!(!tests.is_empty(), "{key} has no test");
         let own = key.rsplit('.').next().unwrap();
+        let mut spoken_of = false;
         for test in tests.split(", ") {
             let (file, name) = test
                 .trim_matches('`')
@@ -255,7 +256,8 @@ fn every_key_has_a_test_that_is_there_and_speaks_of_it() {
                         .starts_with(&format!("fn {name}("))
             });
             assert!(is_there, "{key}: {file} has no test {name}");
-            assert!(text.contains(own), "{key}: {file} does not speak of {own}");
+            spoken_of |= text.contains(own);
         }
+        assert!(spoken_of, "{key}: {tests} say nothing of {own}");
     }
 }
