@@ -52,7 +52,7 @@ pub enum Job {
     Tidy(BTreeSet<Digest>),
     /// Compare everything with what was written.
     CheckDrift,
-    /// Compare `current` and the top-level links alone.
+    /// Compare `current` and the top-level links, and the rest only if one of them was changed.
     CheckLinks,
 }
 
@@ -180,6 +180,16 @@ impl Drop for VolumeThread {
     }
 }
 
+/// Compares the links, and all the rest where one of them was changed: whoever did that may have changed files too, and
+/// a release with damaged files is not switched to again, nor its readers left out.
+fn links_then_all(volume: &mut Volume) -> Result<Vec<Drift>, ChangeError> {
+    let found = volume.check_links()?;
+    if found.iter().all(|drift| matches!(drift, Drift::Foreign { .. })) {
+        return Ok(found);
+    }
+    volume.check_drift()
+}
+
 /// The mirror as the volume wants it.
 struct MirrorBlobs(Blobs);
 
@@ -247,7 +257,7 @@ impl Worker {
                 Some(Done::Tidied(kept))
             }
             Job::CheckDrift => self.drift(Volume::check_drift),
-            Job::CheckLinks => self.drift(Volume::check_links),
+            Job::CheckLinks => self.drift(links_then_all),
         }
     }
 
