@@ -22,7 +22,7 @@ use lockstep_volume::{FenceError, OpenError, OpenOptions, Term, Unfenced, Volume
 use tokio::sync::{mpsc, watch};
 
 use super::source::Source;
-use super::spec::{definition, surroundings};
+use super::spec::{definition, outputs, surroundings};
 use super::take_up::{note_stated, take_up};
 use super::volume::VolumeThread;
 use super::{Coordinator, End, Handle, LiveRelease, Request, adopt, drift, observe, reread};
@@ -225,6 +225,7 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
             .iter()
             .filter_map(|service| Some((service.name.clone(), service.foreign()?.clone())))
             .collect(),
+        outputs: outputs(&settings),
         surroundings: settings
             .services
             .iter()

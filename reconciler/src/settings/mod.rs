@@ -129,6 +129,26 @@ pub struct Process {
     pub stop_within: Duration,
     /// What is done when it ends by itself.
     pub restart: RestartPolicy,
+    /// How much of its output is kept.
+    pub output: Limits,
+}
+
+/// How much of an output is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A file of more bytes is moved aside.
+    pub max_size: u64,
+    /// How many of those are kept.
+    pub keep: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_size: 10 * 1024 * 1024,
+            keep: 3,
+        }
+    }
 }
 
 /// A check from outside.

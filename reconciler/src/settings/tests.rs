@@ -529,3 +529,28 @@ fn a_reload_over_http_has_a_url_and_a_method() {
         assert!(error.contains(words), "{error}");
     }
 }
+
+#[test]
+fn how_much_output_is_kept_is_a_size_and_a_number() {
+    let output = |keys: &str| {
+        let text = with_process(&format!("command = ['s'], output = {{ {keys} }}"));
+        parse(&text).map(|settings| settings.services[0].supervised().unwrap().output)
+    };
+    assert_eq!(
+        parse(DESIGN).unwrap().services[0].supervised().unwrap().output,
+        Limits::default()
+    );
+    let limits = |max_size, keep| Limits { max_size, keep };
+    assert_eq!(output("max_size = '64KiB'").unwrap(), limits(65536, 3));
+    assert_eq!(output("max_size = 5000, keep = 1").unwrap(), limits(5000, 1));
+    for (wrong, words) in [
+        ("max_size = '1KiB'", "output.max_size: at least 4KiB is expected"),
+        ("max_size = 'much'", "max_size"),
+        ("keep = 0", "output.keep: 1 to 100"),
+        ("keep = 101", "output.keep: 1 to 100"),
+        ("size = 1", "unknown field `size`"),
+    ] {
+        let error = output(wrong).unwrap_err().to_string();
+        assert!(error.contains(words), "{wrong}: {error}");
+    }
+}

@@ -73,10 +73,28 @@ pub(super) struct Process {
     pub(super) user: Option<String>,
     pub(super) stop: Option<Stop>,
     pub(super) restart: Option<lockstep_guard::wire::RestartPolicy>,
+    pub(super) output: Option<Output>,
     pub(super) pid_file: Option<String>,
     pub(super) executable: Option<String>,
     pub(super) status_file: Option<String>,
     pub(super) offer_file: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Output {
+    pub(super) max_size: bytesize::ByteSize,
+    pub(super) keep: u32,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        let super::Limits { max_size, keep } = super::Limits::default();
+        Self {
+            max_size: bytesize::ByteSize(max_size),
+            keep,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

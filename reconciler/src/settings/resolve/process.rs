@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 use lockstep_core::service::{Reload, Tier};
 use lockstep_guard::wire::RestartPolicy;
 
-use super::super::{Foreign, Process, Run, values, written};
+use super::super::{Foreign, Limits, Process, Run, values, written};
 use super::Resolver;
+
+/// A smaller output file would be moved aside all the time.
+const SMALLEST_OUTPUT: u64 = 4 * 1024;
+/// As many are kept at most: each time all are renamed.
+const MOST_OUTPUTS: u32 = 100;
 
 impl Resolver {
     pub(super) fn process(&mut self, key: &str, mut process: written::Process) -> Run {
@@ -66,7 +71,28 @@ impl Resolver {
             stop_signal: stop.signal,
             stop_within: self.duration(key, stop.within),
             restart: process.restart.unwrap_or(RestartPolicy::Always),
+            output: self.output(key, &process.output.unwrap_or_default()),
         }
+    }
+
+    fn output(&mut self, key: &str, output: &written::Output) -> Limits {
+        let limits = Limits {
+            max_size: output.max_size.as_u64(),
+            keep: output.keep,
+        };
+        if limits.max_size < SMALLEST_OUTPUT {
+            self.wrong(
+                key,
+                "output.max_size: at least 4KiB is expected, for example \"10MiB\"",
+            );
+        }
+        if !(1..=MOST_OUTPUTS).contains(&limits.keep) {
+            self.wrong(
+                key,
+                &format!("output.keep: 1 to {MOST_OUTPUTS} files that were moved aside are kept"),
+            );
+        }
+        limits
     }
 
     /// A process that Lockstep neither starts nor ends: whatever would say how is refused.
@@ -77,6 +103,7 @@ impl Resolver {
             ("env", process.env.is_some()),
             ("stop", process.stop.is_some()),
             ("restart", process.restart.is_some()),
+            ("output", process.output.is_some()),
         ];
         for (name, _) in of_ours.into_iter().filter(|(_, given)| *given) {
             self.wrong(
