@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::Lab;
 use crate::wait::{PATIENCE, until};
 
 /// How a command ended.
@@ -43,6 +45,15 @@ impl Ran {
             self.err
         );
         format!("{}{}", self.out, self.err)
+    }
+}
+
+impl Lab {
+    /// Runs a command of the program as another user, which only root can.
+    pub fn lockstep_as(&self, user: u32, args: &[&str]) -> Ran {
+        let mut command = self.command(args);
+        command.uid(user).gid(user);
+        await_end(command)
     }
 }
 

@@ -89,7 +89,7 @@ impl Lab {
     // ---- commands
 
     /// A command of the program with this lab's settings.
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.root.join("bin/lockstep"));
         command.args(args).arg("--settings").arg(self.settings());
         self.prepare(command)
