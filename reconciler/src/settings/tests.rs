@@ -325,6 +325,16 @@ fn a_pid_file_needs_what_its_tier_needs_and_is_never_restarted() {
 }
 
 #[test]
+fn traces_go_to_a_collector_over_plain_http_and_to_none_unless_it_is_named() {
+    let with = |url: &str| format!("{DESIGN}\n[telemetry]\notlp = \"{url}\"\n");
+    assert_eq!(parse(DESIGN).unwrap().telemetry, None);
+    let telemetry = parse(&with("http://collector:4318/base")).unwrap().telemetry;
+    assert_eq!(telemetry.unwrap().otlp, "http://collector:4318/base");
+    refused(&with("https://collector:4318"), &["telemetry.otlp"]);
+    refused(&with("collector:4318"), &["OTLP over HTTP is expected"]);
+}
+
+#[test]
 fn how_much_output_is_kept_is_a_size_and_a_number() {
     let output = |keys: &str| {
         let text = with_process(&format!("command = ['s'], output = {{ {keys} }}"));
