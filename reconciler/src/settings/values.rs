@@ -243,15 +243,4 @@ mod tests {
             assert!(url(text).is_err(), "{text:?}");
         }
     }
-
-    #[cfg(feature = "otlp")]
-    #[test]
-    fn traces_go_to_a_collector_over_plain_http() {
-        let url = "http://collector:4318/base".to_owned();
-        assert_eq!(collector(url.clone()), Ok(url));
-        for wrong in ["https://collector:4318", "collector:4318", "http://", ""] {
-            let why = collector(wrong.to_owned()).unwrap_err();
-            assert!(why.contains("OTLP over HTTP is expected"), "{why}");
-        }
-    }
 }
