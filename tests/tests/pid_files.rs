@@ -1,4 +1,5 @@
-//! Services that somebody else runs: found by their pid files, paused and told, never started or ended.
+//! Services that somebody else runs (`pid_file`, `executable`, `status_file`, `offer_file`): found, paused and told, never started or
+//! ended.
 
 use std::fs;
 use std::process::Command;

@@ -43,6 +43,14 @@ enum Suite {
         /// Only the tests whose name contains this
         test: Option<String>,
     },
+    /// Services in Go, Node and Java, and Prometheus as one
+    Services {
+        /// Install what is missing by apt-get: golang-go, nodejs, default-jdk-headless and prometheus
+        #[arg(long)]
+        install: bool,
+        /// Only the tests whose name contains this
+        test: Option<String>,
+    },
     /// Units, alert rules and dashboard, judged by systemd and Prometheus themselves
     Operator {
         /// Install what is missing by apt-get: systemd and prometheus
@@ -76,6 +84,7 @@ fn main() -> ExitCode {
             install: _,
         } => chaos(seconds, seed),
         Suite::Servers { install, test } => servers(install, test),
+        Suite::Services { install, test } => services(install, test),
         Suite::Operator { install } => operator(install),
         Suite::Release { install, twice } => release(install, twice),
         Suite::Bench { quick, part } => bench(quick, part),
@@ -114,15 +123,29 @@ fn servers(install: bool, test: Option<String>) -> ExitCode {
             places: &["/usr/bin/ssh-keygen", "/usr/local/bin/ssh-keygen"],
         },
     ];
-    if let Err(why) = have(&needed, install) {
-        eprintln!("{why}");
-        println!("0 passed, 1 failed");
-        return ExitCode::FAILURE;
-    }
-    let mut command = cargo(&["test", "--no-fail-fast"]);
-    command.args(["--features", "servers", "--test", "servers", "--"]);
-    command.args(test);
-    counted(command)
+    suite("servers", &needed, install, test)
+}
+
+fn services(install: bool, test: Option<String>) -> ExitCode {
+    let needed = [
+        Needed {
+            package: "golang-go",
+            places: &["/usr/local/go/bin/go", "/usr/bin/go"],
+        },
+        Needed {
+            package: "nodejs",
+            places: &["/usr/bin/node", "/usr/local/bin/node"],
+        },
+        Needed {
+            package: "default-jdk-headless",
+            places: &["/usr/bin/javac", "/usr/local/bin/javac"],
+        },
+        Needed {
+            package: "prometheus",
+            places: &["/usr/bin/prometheus", "/usr/local/bin/prometheus"],
+        },
+    ];
+    suite("services", &needed, install, test)
 }
 
 fn operator(install: bool) -> ExitCode {
@@ -136,13 +159,19 @@ fn operator(install: bool) -> ExitCode {
             places: &["/usr/bin/promtool", "/usr/local/bin/promtool"],
         },
     ];
-    if let Err(why) = have(&needed, install) {
+    suite("operator", &needed, install, None)
+}
+
+/// Runs the tests of a suite, which have its name and its feature, once all that they need is there.
+fn suite(name: &str, needed: &[Needed], install: bool, test: Option<String>) -> ExitCode {
+    if let Err(why) = have(needed, install) {
         eprintln!("{why}");
         println!("0 passed, 1 failed");
         return ExitCode::FAILURE;
     }
     let mut command = cargo(&["test", "--no-fail-fast"]);
-    command.args(["--features", "operator", "--test", "operator"]);
+    command.args(["--features", name, "--test", name, "--"]);
+    command.args(test);
     counted(command)
 }
 

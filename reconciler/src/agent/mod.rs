@@ -9,6 +9,8 @@
 //!                              <- inotify, probes, checks
 //! ```
 //!
+//! It also keeps the services' output files small, while no rollout is under way.
+//!
 //! It never decides: what evidence means is core's business. It must never send a signal or stop a process
 //! itself: that is the guard's business, which outlives it.
 
@@ -16,12 +18,14 @@ mod answers;
 mod checks;
 mod commands;
 mod evidence;
+mod exposition;
 mod folders;
 mod foreign;
 mod http;
 mod link;
 mod mounts;
 mod orders;
+mod output;
 mod pending;
 mod phrases;
 mod probes;
@@ -42,6 +46,7 @@ pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
 pub(crate) use foreign::{Named, expected_user, named, user_name};
 pub(crate) use link::{LinkError, Terms, claim, end_unused};
 pub(crate) use mounts::pinned_to_a_release;
+pub(crate) use output::Output;
 pub(crate) use requests::listens;
 pub(crate) use task::{Agent, AgentFailed};
 
@@ -248,6 +253,8 @@ pub struct AgentSpec {
     pub definitions: Vec<Definition>,
     /// Those that somebody else runs.
     pub foreign: BTreeMap<ServiceName, crate::settings::Foreign>,
+    /// Files that output is appended to, which are moved aside when they have grown.
+    pub outputs: Vec<Output>,
     /// Where and as whom commands about each run.
     pub surroundings: BTreeMap<ServiceName, Surroundings>,
     /// The instances' folders.

@@ -21,6 +21,7 @@ impl Agent {
         match order {
             Order::Hold(services) => {
                 self.rolling = true;
+                self.leave_outputs_alone();
                 // Who starts by himself cannot be held.
                 let ours = services.iter().filter(|service| !self.is_foreign(service));
                 let services = ours.map(ToString::to_string).collect();
@@ -34,6 +35,7 @@ impl Agent {
             }
             Order::Examine(targets) => {
                 self.rolling = true;
+                self.leave_outputs_alone();
                 if targets.iter().any(|target| target.request().is_some()) {
                     self.see_who_listens(targets);
                 } else {

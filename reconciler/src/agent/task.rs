@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use lockstep_core::ledger::back_off;
@@ -59,6 +60,8 @@ pub struct Agent {
     pub(super) followed: BTreeMap<ServiceName, Followed>,
     /// A rollout is under way.
     pub(super) rolling: bool,
+    /// Output files are being moved aside: set it to have quiet.
+    pub(super) rotating: Option<Arc<AtomicBool>>,
     doorbell: Arc<Notify>,
     /// Held for its drop: it ends the watch.
     _watcher: notify::RecommendedWatcher,
@@ -89,6 +92,8 @@ pub(super) enum Finished {
         switch: Option<SwitchNumber>,
         answer: Answer,
     },
+    /// Output files were moved aside.
+    Rotated,
 }
 
 /// How the conversation with the guard ended.
@@ -142,6 +147,7 @@ impl Agent {
             pids: BTreeMap::new(),
             followed: BTreeMap::new(),
             rolling: false,
+            rotating: None,
             doorbell,
             _watcher: watcher,
         })
@@ -223,6 +229,7 @@ impl Agent {
                 }
             }
         }
+        self.leave_outputs_alone();
         self.work.shutdown().await;
     }
 
@@ -317,6 +324,7 @@ impl Agent {
                 // A doorbell may be missed.
                 () = tokio::time::sleep_until(look_at) => {
                     looked_at = Instant::now();
+                    self.rotate_outputs();
                     if let Err(error) = self.follow(&mut link).await {
                         return self.lost(&error);
                     }
@@ -431,6 +439,10 @@ impl Agent {
                 switch,
                 answer,
             } => answered(target, switch, answer),
+            Finished::Rotated => {
+                self.rotating = None;
+                return Ok(());
+            }
             Finished::Probe { service, result } => Report::Event(Event::Evidence {
                 member: MemberId::only(&service),
                 evidence: Evidence::Probed(result),

@@ -1,12 +1,12 @@
 //! From the settings of a service to how the guard is to run it, and where commands about it run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lockstep_guard::wire::Definition;
 use lockstep_protocol::env;
 
-use crate::agent::{self, Folders, Surroundings};
-use crate::settings::{Run, Service, Settings};
+use crate::agent::{self, Folders, Output, Surroundings};
+use crate::settings::{Limits, Run, Service, Settings};
 
 /// How the guard is to run a service, if it is to run it.
 pub(super) fn definition(service: &Service, settings: &Settings, folders: &Folders) -> Option<Definition> {
@@ -18,7 +18,7 @@ pub(super) fn definition(service: &Service, settings: &Settings, folders: &Folde
         cwd,
         env,
         user,
-        output: settings.state.join("log").join(format!("{}.log", service.name)),
+        output: output_file(service, settings),
         run_dir: folders.of(&service.name),
         stop_signal: process.stop_signal.clone(),
         stop_within_ms: u64::try_from(process.stop_within.as_millis()).unwrap_or(u64::MAX),
@@ -45,4 +45,23 @@ pub(super) fn surroundings(service: &Service, settings: &Settings, folders: &Fol
         env,
         user: user.clone(),
     }
+}
+
+/// The files that output is appended to: of each service that Lockstep runs, and of the guard that it starts.
+pub(super) fn outputs(settings: &Settings) -> Vec<Output> {
+    let of_services = settings.services.iter().filter_map(|service| {
+        Some(Output {
+            path: output_file(service, settings),
+            limits: service.supervised()?.output,
+        })
+    });
+    let of_guard = Output {
+        path: settings.state.join("guard.log"),
+        limits: Limits::default(),
+    };
+    of_services.chain([of_guard]).collect()
+}
+
+fn output_file(service: &Service, settings: &Settings) -> PathBuf {
+    settings.state.join("log").join(format!("{}.log", service.name))
 }

@@ -39,6 +39,8 @@ pub struct Settings {
     pub rollout: Rollout,
     /// The web port, if there is one.
     pub web: Option<Web>,
+    /// Who receives traces, if the settings name somebody.
+    pub telemetry: Option<Telemetry>,
     /// The state folder.
     pub state: PathBuf,
 }
@@ -129,6 +131,26 @@ pub struct Process {
     pub stop_within: Duration,
     /// What is done when it ends by itself.
     pub restart: RestartPolicy,
+    /// How much of its output is kept.
+    pub output: Limits,
+}
+
+/// How much of an output is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A file of more bytes is moved aside.
+    pub max_size: u64,
+    /// How many of those are kept.
+    pub keep: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_size: 10 * 1024 * 1024,
+            keep: 3,
+        }
+    }
 }
 
 /// A check from outside.
@@ -158,16 +180,32 @@ pub enum ProbeKind {
     Exec(Vec<String>),
 }
 
-/// What an answer in JSON must state.
+/// What an answer must state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct States {
-    /// The field, as a JSON pointer.
-    pub field: String,
+    /// Where it stands.
+    pub place: Place,
     /// What it must equal.
     pub equals: Equals,
 }
 
-/// What of the live release a field must equal.
+/// Where in an answer a statement stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a field of JSON, by its JSON pointer.
+    Json(String),
+    /// In a label of a metric, as programs show them to Prometheus.
+    Metric {
+        /// The metric's name.
+        name: String,
+        /// Which of its labels.
+        label: String,
+        /// What its other labels must be, to tell it from other series of the same metric.
+        labels: BTreeMap<String, String>,
+    },
+}
+
+/// What of the live release a statement must equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Equals {
@@ -193,6 +231,13 @@ pub struct Rollout {
 pub struct Web {
     /// The address.
     pub listen: std::net::SocketAddr,
+}
+
+/// Who receives traces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// The collector's base URL, `http://`: OTLP is spoken below it at `/v1/traces`.
+    pub otlp: String,
 }
 
 /// Why settings cannot be used.

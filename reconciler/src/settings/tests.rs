@@ -287,12 +287,34 @@ fn a_probe_is_a_command_or_looks_into_an_answer() {
             authority: "h:80".to_owned(),
             path: "/info".to_owned(),
             states: Some(States {
-                field: "/a/b".to_owned(),
+                place: Place::Json("/a/b".to_owned()),
                 equals,
             }),
         };
         let text = format!("{{ http = 'http://h/info', json = '/a/b', equals = '{written}' }}");
         assert_eq!(kind(&text), expected);
+        // The label has the name of what it states, where no other is written.
+        for (label, more) in [
+            (written, ""),
+            ("hash", ", label = 'hash', labels = { job = 'a' }"),
+        ] {
+            let labels = [("job".to_owned(), "a".to_owned())];
+            let expected = ProbeKind::Http {
+                authority: "h:80".to_owned(),
+                path: "/metrics".to_owned(),
+                states: Some(States {
+                    place: Place::Metric {
+                        name: "a_info".to_owned(),
+                        label: label.to_owned(),
+                        labels: labels.into_iter().filter(|_| !more.is_empty()).collect(),
+                    },
+                    equals,
+                }),
+            };
+            let text =
+                format!("{{ http = 'http://h/metrics', metric = 'a_info', equals = '{written}'{more} }}");
+            assert_eq!(kind(&text), expected);
+        }
     }
 }
 
@@ -313,11 +335,39 @@ fn a_probe_that_can_never_pass_is_refused() {
         ),
         (
             "{ http = 'http://h/', equals = 'digest' }",
-            "probe.equals: the field is expected too",
+            "probe.equals: where it stands is expected too",
         ),
         (
             "{ http = 'http://h/', json = 'a.b', equals = 'digest' }",
             "probe.json: \"a.b\" is no JSON pointer",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a', json = '/a', equals = 'digest' }",
+            "probe: one of json and metric is expected, not both",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a' }",
+            "probe.metric: what it must equal",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a-b', equals = 'digest' }",
+            "probe.metric: \"a-b\" is no name of a metric",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a', label = '1', equals = 'digest' }",
+            "probe.labels: \"1\" is no name of a label",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a', labels = { digest = 'x' }, equals = 'digest' }",
+            "probe.labels: \"digest\" is the one that is looked into",
+        ),
+        (
+            "{ http = 'http://h/', labels = { a = 'x' } }",
+            "probe.labels: only a metric has labels",
+        ),
+        (
+            "{ tcp = 'h:1', metric = 'a', equals = 'digest' }",
+            "probe.metric: only an answer over http",
         ),
         (
             "{ tcp = 'h:1', json = '/a', equals = 'digest' }",
@@ -477,5 +527,40 @@ fn a_reload_over_http_has_a_url_and_a_method() {
     ] {
         let error = parse(&text(wrong)).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn traces_go_to_a_collector_over_plain_http_and_to_none_unless_it_is_named() {
+    let with = |url: &str| format!("{DESIGN}\n[telemetry]\notlp = \"{url}\"\n");
+    assert_eq!(parse(DESIGN).unwrap().telemetry, None);
+    let telemetry = parse(&with("http://collector:4318/base")).unwrap().telemetry;
+    assert_eq!(telemetry.unwrap().otlp, "http://collector:4318/base");
+    refused(&with("https://collector:4318"), &["telemetry.otlp"]);
+    refused(&with("collector:4318"), &["OTLP over HTTP is expected"]);
+}
+
+#[test]
+fn how_much_output_is_kept_is_a_size_and_a_number() {
+    let output = |keys: &str| {
+        let text = with_process(&format!("command = ['s'], output = {{ {keys} }}"));
+        parse(&text).map(|settings| settings.services[0].supervised().unwrap().output)
+    };
+    assert_eq!(
+        parse(DESIGN).unwrap().services[0].supervised().unwrap().output,
+        Limits::default()
+    );
+    let limits = |max_size, keep| Limits { max_size, keep };
+    assert_eq!(output("max_size = '64KiB'").unwrap(), limits(65536, 3));
+    assert_eq!(output("max_size = 5000, keep = 1").unwrap(), limits(5000, 1));
+    for (wrong, words) in [
+        ("max_size = '1KiB'", "output.max_size: at least 4KiB is expected"),
+        ("max_size = 'much'", "max_size"),
+        ("keep = 0", "output.keep: 1 to 100"),
+        ("keep = 101", "output.keep: 1 to 100"),
+        ("size = 1", "unknown field `size`"),
+    ] {
+        let error = output(wrong).unwrap_err().to_string();
+        assert!(error.contains(words), "{wrong}: {error}");
     }
 }

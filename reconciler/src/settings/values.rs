@@ -78,6 +78,32 @@ pub(super) fn json_pointer(text: &str) -> Result<(), String> {
     }
 }
 
+/// The name of a metric.
+pub(super) fn metric(name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+    named(name, fits, "metric", "app_config_info")
+}
+
+/// The name of a label of a metric.
+pub(super) fn label(name: &str) -> Result<(), String> {
+    named(
+        name,
+        |c| c.is_ascii_alphanumeric() || c == '_',
+        "label",
+        "revision",
+    )
+}
+
+fn named(name: &str, fits: impl Fn(char) -> bool, what: &str, example: &str) -> Result<(), String> {
+    if !name.is_empty() && name.chars().all(fits) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{name:?} is no name of a {what}; write for example {example:?}"
+        ))
+    }
+}
+
 /// Where a probe connects to: `HOST:PORT`, an IPv6 address in brackets. Without a port the default holds, if any.
 pub(super) fn address(text: &str, default: Option<u16>) -> Result<String, String> {
     let plain = |host: &str| {
@@ -128,6 +154,22 @@ pub(super) fn http(url: &str) -> Result<(String, String), String> {
             "{path:?} is no path of a URL; write other characters as %20 and alike"
         ))
     }
+}
+
+/// The URL of a collector of traces.
+pub(super) fn collector(url: String) -> Result<String, String> {
+    if !cfg!(feature = "otlp") {
+        return Err(
+            "this build sends no traces: build it with the feature `otlp`, or remove the key".to_owned(),
+        );
+    }
+    http(&url).map_err(|why| {
+        format!(
+            "where a collector speaks OTLP over HTTP is expected, as \"http://127.0.0.1:4318\": {why}; for one behind \
+             https:// run a collector on this machine that passes on what it gets"
+        )
+    })?;
+    Ok(url)
 }
 
 #[cfg(test)]

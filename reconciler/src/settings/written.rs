@@ -15,6 +15,7 @@ pub(super) struct Settings {
     #[serde(default)]
     pub(super) rollout: Rollout,
     pub(super) web: Option<Web>,
+    pub(super) telemetry: Option<Telemetry>,
     #[serde(default)]
     pub(super) state: State,
 }
@@ -73,10 +74,28 @@ pub(super) struct Process {
     pub(super) user: Option<String>,
     pub(super) stop: Option<Stop>,
     pub(super) restart: Option<lockstep_guard::wire::RestartPolicy>,
+    pub(super) output: Option<Output>,
     pub(super) pid_file: Option<String>,
     pub(super) executable: Option<String>,
     pub(super) status_file: Option<String>,
     pub(super) offer_file: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Output {
+    pub(super) max_size: bytesize::ByteSize,
+    pub(super) keep: u32,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        let super::Limits { max_size, keep } = super::Limits::default();
+        Self {
+            max_size: bytesize::ByteSize(max_size),
+            keep,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,6 +153,10 @@ impl Default for Verify {
 pub(super) struct Probe {
     pub(super) http: Option<String>,
     pub(super) json: Option<String>,
+    pub(super) metric: Option<String>,
+    pub(super) label: Option<String>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) equals: Option<super::Equals>,
     pub(super) tcp: Option<String>,
     pub(super) exec: Option<Vec<String>>,
@@ -163,6 +186,12 @@ impl Default for Rollout {
 #[serde(deny_unknown_fields)]
 pub(super) struct Web {
     pub(super) listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Telemetry {
+    pub(super) otlp: String,
 }
 
 #[derive(Debug, Deserialize)]

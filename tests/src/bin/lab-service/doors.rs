@@ -60,6 +60,17 @@ impl Served {
         self.switch.load(Ordering::SeqCst)
     }
 
+    /// What it works with, as Prometheus reads it.
+    fn metrics(&self) -> String {
+        let text = self.release.lock().expect("nobody panics with it").clone();
+        let release: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        format!(
+            "# HELP lab_config_info The configuration that is worked with.\n# TYPE lab_config_info gauge\n\
+             lab_config_info{{revision={},digest={}}} 1\n",
+            release["revision"], release["digest"]
+        )
+    }
+
     fn line(&self) -> String {
         format!(
             "{{\"pid\": {}, \"value\": {}, \"switch\": {}, \"rings\": {}}}\n",
@@ -99,6 +110,11 @@ fn serve(address: SocketAddr, served: Arc<Served>, asked: Option<mpsc::Sender<Re
         let told = Arc::clone(&told);
         async move { told.release.lock().expect("nobody panics with it").clone() }
     };
+    let counted = Arc::clone(&served);
+    let metrics = move || {
+        let served = Arc::clone(&counted);
+        async move { served.metrics() }
+    };
     let health = move || {
         let served = Arc::clone(&served);
         async move {
@@ -119,7 +135,8 @@ fn serve(address: SocketAddr, served: Arc<Served>, asked: Option<mpsc::Sender<Re
             .expect("the address is the lab's alone");
         let mut router = axum::Router::new()
             .route("/health", get(health))
-            .route("/release", get(release));
+            .route("/release", get(release))
+            .route("/metrics", get(metrics));
         if let Some(asked) = asked {
             router = router.route("/reload", post(move || reload(asked.clone())));
         }

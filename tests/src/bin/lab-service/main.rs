@@ -53,7 +53,7 @@ struct Args {
     /// Refuse values from this one on
     #[arg(long)]
     refuse_from: Option<i64>,
-    /// Serve /health, /release and, if it is told so, /reload here
+    /// Serve /health, /release, /metrics and, if it is told so, /reload here
     #[arg(long)]
     http: Option<SocketAddr>,
     /// Hold one connection to this address
