@@ -15,7 +15,7 @@ use lockstep_protocol::Digest;
 use lockstep_source::Mirror;
 use lockstep_volume::{JOURNAL_VERSION, OutcomeKind};
 
-use super::drive::{Candidate, micros};
+use super::drive::{self, Candidate, micros};
 use super::execute::document;
 use super::request::Undo;
 use super::take_up::Detail;
@@ -76,6 +76,7 @@ impl Coordinator {
         let Some(outcome) = active.rollout.outcome().cloned() else {
             return;
         };
+        self.alarms.remove(drive::ALARM);
         let rollout = active.rollout.clone();
         let staged = active.staged.take();
         let (candidate, release_to, began, seen) = (

@@ -198,12 +198,8 @@ impl Coordinator {
                 });
             }
             // Judged anew after a restart it was told already, most often.
-            let told = |event: &Record| {
-                event.kind == "Rejected"
-                    && event.revision.as_ref() == Some(revision)
-                    && event.message == reason
-            };
-            if !self.events.since(0).iter().any(told) {
+            let told = |event: &Record| event.kind == "Rejected" && event.message == reason;
+            if !self.events.any_about(revision, told) {
                 self.events.append([Record {
                     revision: Some(revision.clone()),
                     message: reason,

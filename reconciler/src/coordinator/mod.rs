@@ -179,7 +179,7 @@ struct Coordinator {
     ended: std::collections::BTreeSet<ServiceName>,
     /// The base against which a fresh look was asked for.
     looked_for: Option<Revision>,
-    /// Tasks that only carry an answer from one side to the other.
+    /// Tasks that only carry something from here to somebody: an answer, traces.
     aside: tokio::task::JoinSet<()>,
     down: Option<tokio::sync::oneshot::Sender<Result<(), String>>>,
     shown: Option<StatusView>,
