@@ -129,6 +129,7 @@ impl Coordinator {
                     });
                 }
                 self.aborted = None;
+                self.unhealed = None;
                 self.alarms.remove("drift");
                 self.metrics.settled(seen.elapsed());
             }
@@ -151,18 +152,18 @@ impl Coordinator {
             },
             Outcome::Aborted { reason } => {
                 let now = self.clock.now();
+                let again = |before: Option<&Aborted>| {
+                    Aborted::once_more(before, &rollout.to.revision, reason.clone(), now)
+                };
                 if rollout.kind == Kind::Healing {
                     // What is damaged stays damaged: it is tried again after the same back-off.
                     let members = rollout.members.iter();
                     let effects = members.map(|(id, member)| (id.service.clone(), member.effect));
                     self.healing = Some(effects.collect());
+                    self.unhealed = Some(again(self.unhealed.as_ref()));
+                } else {
+                    self.aborted = Some(again(self.aborted.as_ref()));
                 }
-                self.aborted = Some(Aborted::once_more(
-                    self.aborted.as_ref(),
-                    &rollout.to.revision,
-                    reason.clone(),
-                    now,
-                ));
             }
             Outcome::Rejected { failures } => {
                 let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();

@@ -426,6 +426,7 @@ async fn begin(
         head: None,
         verdict: None,
         aborted: None,
+        unhealed: None,
         active: None,
         recovering: taken.recovering.take(),
         instances: lockstep_core::instances::Instances::new(),

@@ -324,6 +324,7 @@ fn a_pid_file_needs_what_its_tier_needs_and_is_never_restarted() {
     assert!(error.contains("there is no user nobody-of-this-name"), "{error}");
 }
 
+#[cfg(feature = "otlp")]
 #[test]
 fn traces_go_to_a_collector_over_plain_http_and_to_none_unless_it_is_named() {
     let with = |url: &str| format!("{DESIGN}\n[telemetry]\notlp = \"{url}\"\n");

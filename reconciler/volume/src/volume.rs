@@ -100,6 +100,12 @@ impl Volume {
         open::open(path, options)
     }
 
+    /// Why the next start would refuse what lies in a folder, if it would. Changes nothing and takes no lock.
+    #[must_use]
+    pub fn refusal(path: &std::path::Path) -> Option<OpenError> {
+        open::refusal(path)
+    }
+
     /// The term of this coordinator.
     #[must_use]
     pub fn term(&self) -> Term {
