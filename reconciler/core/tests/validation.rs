@@ -237,7 +237,7 @@ fn gathering_reads_what_judging_looks_at_and_no_more() {
         asked.push(path.to_owned());
         Ok::<_, std::convert::Infallible>(repo.files.get(path).cloned())
     };
-    let Ok(sources) = gather(&repo.tree, "config", Scope::All, &[&reads], read);
+    let Ok(sources) = gather(&repo.tree, "config", Scope::All, &[&reads], None, read);
     let expected = [
         ".lockstep/policy.toml",
         ".lockstep/schema/common.json",
@@ -260,6 +260,6 @@ fn gathering_stops_at_references_that_go_round_or_nowhere() {
     let mut repo = with_policy(r#"{"anyOf": [{"$ref": "b.json"}, {"$ref": "gone.json"}]}"#);
     repo.add(".lockstep/schema/b.json", r#"{"$ref": "trading.json"}"#);
     let read = |path: &str| Ok::<_, std::convert::Infallible>(repo.files.get(path).cloned());
-    let Ok(sources) = gather(&repo.tree, "config", Scope::All, &[], read);
+    let Ok(sources) = gather(&repo.tree, "config", Scope::All, &[], None, read);
     assert_eq!(sources.len(), 4);
 }

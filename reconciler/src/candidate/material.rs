@@ -40,13 +40,14 @@ impl Material {
     ) -> Result<Self, SourceError> {
         let commit = mirror.commit(revision)?;
         let limits = limits(mirror.file(revision, POLICY_PATH)?.as_deref());
-        let older = older.map(|older| (&older.commit.revision, &older.tree));
-        let tree = mirror.tree_within(revision, older, &limits)?;
+        let known = older.map(|older| (&older.commit.revision, &older.tree));
+        let tree = mirror.tree_within(revision, known, &limits)?;
         let prefix = mirror.spec().path.clone();
         let reads: Vec<_> = readers.iter().map(|reader| &reader.reads).collect();
         let blobs = mirror.blobs()?;
         let most = mirror.spec().limits.file_bytes;
-        let files = gather(&tree, &prefix, scope, &reads, |path| {
+        let base = older.map(|older| &older.files);
+        let files = gather(&tree, &prefix, scope, &reads, base, |path| {
             let published = published_path(&prefix, path).and_then(|path| tree.get(&path));
             let contents = match published {
                 // By its id: by its path, all folders above it would be read for each file of them anew.
