@@ -23,6 +23,7 @@ use lockstep_protocol::Revision;
 use crate::diagnostic::{Code, Diagnostic, Findings, LISTED, Report, Sources};
 use crate::document::{Bare, Document, KeyPath, Syntax};
 use crate::policy::{DocumentPolicy, POLICY_PATH, Policy, Schema};
+use crate::rule::Rule;
 use crate::tree::{Tree, TreeChange, TreePath};
 
 /// A revision that is being judged, or that another is judged against.
@@ -64,10 +65,36 @@ pub enum Scope<'a> {
     Changed(Candidate<'a>),
 }
 
+/// How a candidate came to be, for rules about the old value.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Way<'a> {
+    /// The commits between the base and the candidate along first parents, oldest first. A change that breaks a rule as
+    /// a whole holds where each of its steps does: good steps do not add up to a refused leap.
+    pub between: &'a [Candidate<'a>],
+    /// The candidate's files settled before: the way back to them is not narrower than the way there was, and rules
+    /// about the old value do not stand in it.
+    pub settled_before: bool,
+}
+
+/// Whether judging a candidate asks how it came to be: whether a rule of its policy, or of the base's, names the old
+/// value.
+#[must_use]
+pub fn asks_for_way(candidate: &Candidate<'_>, base: &Candidate<'_>) -> bool {
+    [candidate, base]
+        .into_iter()
+        .filter_map(Candidate::policy)
+        .any(|(policy, _)| policy.rules.iter().any(Rule::names_old))
+}
+
 /// Judges a candidate against a base: the last Settled revision for the reconciler, the target branch for a
 /// pull request, the upstream or HEAD for a hook, nothing for a first one.
 #[must_use]
-pub fn validate(candidate: &Candidate<'_>, base: Option<&Candidate<'_>>, scope: Scope<'_>) -> Report {
+pub fn validate(
+    candidate: &Candidate<'_>,
+    base: Option<&Candidate<'_>>,
+    way: Way<'_>,
+    scope: Scope<'_>,
+) -> Report {
     let mut findings = Findings::default();
     let policy = candidate.policy().map(|(policy, mistakes)| {
         findings.extend(mistakes);
@@ -81,7 +108,7 @@ pub fn validate(candidate: &Candidate<'_>, base: Option<&Candidate<'_>>, scope: 
             Fit::default()
         }
     };
-    rules::check(candidate, policy.as_ref(), base, &fit, &mut findings);
+    rules::check(candidate, policy.as_ref(), base, way, &fit, &mut findings);
     findings.report()
 }
 

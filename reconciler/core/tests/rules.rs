@@ -6,7 +6,7 @@ mod common;
 
 use common::Repo;
 use lockstep_core::diagnostic::{Code, Report, Severity};
-use lockstep_core::validate::{Scope, validate};
+use lockstep_core::validate::{Scope, Way, validate};
 
 const SCHEMA: &str = r#"{
     "type": "object",
@@ -38,7 +38,12 @@ fn repo(rules: &str, document: &str) -> Repo {
 }
 
 fn judged(repo: &Repo, base: Option<&Repo>) -> Report {
-    validate(&repo.candidate(), base.map(Repo::candidate).as_ref(), Scope::All)
+    validate(
+        &repo.candidate(),
+        base.map(Repo::candidate).as_ref(),
+        Way::default(),
+        Scope::All,
+    )
 }
 
 fn codes(report: &Report) -> Vec<Code> {

@@ -7,7 +7,7 @@ mod common;
 use common::Repo;
 use lockstep_core::diagnostic::{Code, Report};
 use lockstep_core::policy::{gather, needs, references};
-use lockstep_core::validate::{Scope, validate};
+use lockstep_core::validate::{Scope, Way, validate};
 
 const POLICY: &str = r#"
 version = 1
@@ -25,7 +25,12 @@ fn codes(report: &Report) -> Vec<(&str, Code)> {
 }
 
 fn judged(repo: &Repo, base: Option<&Repo>) -> Report {
-    validate(&repo.candidate(), base.map(Repo::candidate).as_ref(), Scope::All)
+    validate(
+        &repo.candidate(),
+        base.map(Repo::candidate).as_ref(),
+        Way::default(),
+        Scope::All,
+    )
 }
 
 fn with_policy(schema: &str) -> Repo {
@@ -60,7 +65,7 @@ fn without_a_policy_an_unchanged_document_is_not_read_again() {
     repo.files.remove("config/old.toml");
     let base_candidate = base.candidate();
     let scope = Scope::Changed(base_candidate);
-    let report = validate(&repo.candidate(), Some(&base_candidate), scope);
+    let report = validate(&repo.candidate(), Some(&base_candidate), Way::default(), scope);
     assert_eq!(codes(&report), [("config/b.toml", Code::TomlSyntax)]);
     // With a policy in the base, its other documents were never judged: all are.
     base.add(".lockstep/policy.toml", "version = 1");
@@ -68,6 +73,7 @@ fn without_a_policy_an_unchanged_document_is_not_read_again() {
     let report = validate(
         &repo.candidate(),
         Some(&base_candidate),
+        Way::default(),
         Scope::Changed(base_candidate),
     );
     assert_eq!(

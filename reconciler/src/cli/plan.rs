@@ -88,16 +88,19 @@ impl Plan {
         };
         let base = validate::base_of(&checkout, &revision);
         let readers = settings.map(Reader::all).unwrap_or_default();
-        let read = |revision| Material::read(checkout.mirror(), revision, None, &readers, Scope::All);
-        let live = base.as_ref().and_then(|(_, base)| read(base).ok());
-        let view = match read(&revision) {
+        let read = |revision, older| Material::read(checkout.mirror(), revision, older, &readers, Scope::All);
+        let live = base.as_ref().and_then(|(_, base)| read(base, None).ok());
+        let view = match read(&revision, live.as_ref()) {
             Ok(material) => {
                 let material = if self.revision.is_some() {
                     material
                 } else {
                     material.uncommitted()
                 };
-                let report = material.judge(live.as_ref(), Scope::All);
+                // What settled before only the reconciler knows.
+                let report = material
+                    .judge(checkout.mirror(), live.as_ref(), Scope::All, || false)
+                    .map_err(Failure::refused)?;
                 if report.has_errors() {
                     validate::refused(&report, material.files())
                 } else {

@@ -121,10 +121,10 @@ impl Coordinator {
             return self.reject(&revision, reason);
         };
         // What settled since it was judged may change the answer: it is looked at again first.
-        let base = self.base.borrow().settled.clone();
+        let base = self.base.borrow().id();
         if head.base != base {
-            if self.looked_for != base {
-                self.looked_for = base;
+            if self.looked_for.as_ref() != Some(&base) {
+                self.looked_for = Some(base);
                 self.source.look();
             }
             return;

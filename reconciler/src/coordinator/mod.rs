@@ -50,7 +50,7 @@ use lockstep_volume::{ReleaseName, StagedSwitch, Switched};
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::{Orders, Report};
-use crate::candidate::worker::{Base, Seen};
+use crate::candidate::worker::{Base, BaseId, Seen};
 use crate::candidate::{Judged, Reader, Validated};
 use crate::cli::{Asked, Signals};
 use crate::clock::Clock;
@@ -81,8 +81,8 @@ struct LiveRelease {
 struct Head {
     judged: Judged,
     ancestry: Ancestry,
-    /// The settled revision that it was judged against.
-    base: Option<Revision>,
+    /// What it was judged against.
+    base: BaseId,
     seen: Instant,
 }
 
@@ -175,7 +175,7 @@ struct Coordinator {
     /// Services whose last process ended for good, by their restart policy.
     ended: std::collections::BTreeSet<ServiceName>,
     /// The base against which a fresh look was asked for.
-    looked_for: Option<Revision>,
+    looked_for: Option<BaseId>,
     /// Tasks that only carry an answer from one side to the other.
     aside: tokio::task::JoinSet<()>,
     down: Option<tokio::sync::oneshot::Sender<Result<(), String>>>,

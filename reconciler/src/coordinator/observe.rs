@@ -172,7 +172,7 @@ impl Observer {
                 self.tell("Observed", Some(&revision), would(&plan));
                 self.base.send_replace(Base {
                     live: Some(Arc::clone(&validated)),
-                    settled: None,
+                    ..Base::default()
                 });
                 self.valid = Some((validated, plan));
                 let verdict = Verdict::Held {

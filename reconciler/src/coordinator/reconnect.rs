@@ -15,7 +15,6 @@ use super::take_up::{Ended, Recovering};
 use super::{Active, Coordinator, LiveRelease};
 use crate::agent::Order;
 use crate::candidate::Validated;
-use crate::candidate::worker::Base;
 use crate::events::Event as Record;
 use crate::history::Entry;
 use crate::store::LedgerStore;
@@ -107,10 +106,8 @@ impl Coordinator {
         };
         if let Some(live) = self.live.as_mut().filter(|live| newest(live)) {
             live.validated = Arc::clone(&validated);
-            self.base.send_replace(Base {
-                live: Some(Arc::clone(&validated)),
-                settled: Some(live.live.revision.clone()),
-            });
+            let settled = live.live.revision.clone();
+            self.judge_against(Arc::clone(&validated), settled);
         }
         if let Some(candidate) = self
             .active

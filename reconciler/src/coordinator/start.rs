@@ -317,6 +317,7 @@ async fn begin(
     let (base, base_of_worker) = watch::channel(Base {
         live: taken.live.as_ref().map(|live| Arc::clone(&live.validated)),
         settled: newest.clone(),
+        before: store.ledger().settled_digests(),
     });
     let (seen_by, seen) = mpsc::unbounded_channel();
     let (worker, blobs) = Worker::start(

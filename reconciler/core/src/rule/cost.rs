@@ -199,12 +199,14 @@ impl<'v, 'e> Walk<'v, 'e> {
                 let step = self.part(&loops.loop_step);
                 let each = std::mem::replace(&mut self.steps, before);
                 self.step(rounds.saturating_mul(each.saturating_add(1)));
-                let made = Bound::sized(
-                    begin
+                let made = Bound {
+                    known: None,
+                    entries: begin
                         .entries
                         .saturating_add(rounds.saturating_mul(step.entries.max(1))),
-                    begin.weight.saturating_add(rounds.saturating_mul(step.weight)),
-                );
+                    weight: begin.weight.saturating_add(rounds.saturating_mul(step.weight)),
+                    each: begin.each.max(step.each),
+                };
                 self.names.pop();
                 self.names.push((&loops.accu_var, made));
                 let result = self.part(&loops.result);
@@ -244,17 +246,19 @@ impl<'v, 'e> Walk<'v, 'e> {
                 Bound::scalar()
             }
             // Compared, measured, looked through.
-            (name, _) if !name.starts_with('@') && name != "string" => {
+            (name, _) if !name.starts_with('@') && name != operators::ADD && name != "string" => {
                 self.step(weights / 4);
                 Bound::scalar()
             }
             // Put together.
             (_, _) => {
                 self.step(weights / 4);
-                let entries = args
-                    .iter()
-                    .fold(0_u64, |sum, arg| sum.saturating_add(arg.entries));
-                Bound::sized(entries, weights.saturating_add(4))
+                Bound {
+                    known: None,
+                    entries: args.iter().fold(0, |sum, arg| sum.saturating_add(arg.entries)),
+                    weight: weights.saturating_add(4),
+                    each: args.iter().map(|arg| arg.each).max().unwrap_or(1),
+                }
             }
         }
     }

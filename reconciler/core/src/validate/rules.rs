@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Candidate, Fit};
+use super::{Candidate, Fit, Way};
 use crate::diagnostic::Findings;
 use crate::document::{Document, Syntax};
 use crate::policy::{Policy, Schema};
@@ -13,6 +13,7 @@ pub(super) fn check(
     candidate: &Candidate<'_>,
     policy: Option<&Policy>,
     base: Option<&Candidate<'_>>,
+    way: Way<'_>,
     fit: &Fit<'_>,
     findings: &mut Findings,
 ) {
@@ -47,28 +48,68 @@ pub(super) fn check(
             (None, None) => continue,
         };
         let of = |rule: &&Rule| rule.document == path;
-        let names_old = own
-            .iter()
-            .chain(others.iter().copied())
-            .filter(of)
-            .any(Rule::names_old);
-        let subject = Subject {
+        let value = schema.map_or_else(
+            || document.value().clone(),
+            |schema| schema.complete(document.value()),
+        );
+        let mut subject = Subject {
             path,
             document,
             schema,
-            value: schema.map_or_else(
-                || document.value().clone(),
-                |schema| schema.complete(document.value()),
-            ),
-            old: base.filter(|_| names_old).and_then(|base| old(base, path)),
+            value,
+            old: None,
         };
+        let rules: Vec<(&Rule, Owner<'_>)> = own
+            .iter()
+            .filter(of)
+            .map(|rule| (rule, Owner::Candidate))
+            .chain(
+                others
+                    .iter()
+                    .copied()
+                    .filter(of)
+                    .map(|rule| (rule, Owner::Base(&name))),
+            )
+            .collect();
+        let (about_old, plain): (Vec<_>, Vec<_>) = rules.into_iter().partition(|(rule, _)| rule.names_old());
         findings.extend(
-            own.iter()
-                .filter(of)
-                .filter_map(|rule| subject.judge(rule, Owner::Candidate)),
+            plain
+                .into_iter()
+                .filter_map(|(rule, owner)| subject.judge(rule, owner)),
         );
-        let others = others.iter().copied().filter(of);
-        findings.extend(others.filter_map(|rule| subject.judge(rule, Owner::Base(&name))));
+        if about_old.is_empty() || way.settled_before {
+            continue;
+        }
+        let before = base.and_then(|base| completed(base, path));
+        let mut steps: Vec<(Option<&Candidate<'_>>, Value)> = way
+            .between
+            .iter()
+            // One that could never go live is no step.
+            .filter_map(|step| Some((Some(step), completed(step, path)?)))
+            .collect();
+        steps.push((None, subject.value.clone()));
+        let value = subject.value.clone();
+        for (rule, owner) in about_old {
+            // What goes live is the change as a whole: where that holds, it does not matter by which steps it came.
+            subject.old.clone_from(&before);
+            subject.value.clone_from(&value);
+            if subject.judge(rule, owner).is_none() {
+                continue;
+            }
+            let mut old = before.clone();
+            for (step, value) in &steps {
+                subject.old = old.replace(value.clone());
+                subject.value.clone_from(value);
+                let Some(mut mistake) = subject.judge(rule, owner) else {
+                    continue;
+                };
+                if let Some(revision) = step.and_then(|step| step.revision) {
+                    mistake.message = format!("{}, in the commit {}", mistake.message, revision.short());
+                }
+                findings.push(mistake);
+                break;
+            }
+        }
     }
 }
 
@@ -78,15 +119,15 @@ fn read(revision: &Candidate<'_>, path: &str) -> Option<Document> {
     Document::parse(path, bytes, Syntax::of_document(path)?).ok()
 }
 
-/// The base's document, as its own schema completes it.
-fn old(base: &Candidate<'_>, path: &str) -> Option<Value> {
-    let document = read(base, path)?;
-    let schema = base.policy().and_then(|(policy, _)| {
+/// The document of another revision, as its own schema completes it.
+fn completed(revision: &Candidate<'_>, path: &str) -> Option<Value> {
+    let document = read(revision, path)?;
+    let schema = revision.policy().and_then(|(policy, _)| {
         let named = policy
             .documents
             .into_iter()
             .find(|document| document.path == path)?;
-        Schema::load(&named.schema, base.files).ok()
+        Schema::load(&named.schema, revision.files).ok()
     });
     let schema = schema.filter(|schema| schema.effort(&document).is_ok());
     Some(schema.map_or_else(
