@@ -23,6 +23,7 @@
 //! |---|---|
 //! | `lab`, `repository` | [`Lab`]: the verbs |
 //! | `builder` | [`Builder`]: what a lab is to be |
+//! | `foreign` | processes that a test starts in the place of a service's own manager |
 //! | `service` | [`Service`]: a `[[service]]` of the settings, by default run by `lab-service` |
 //! | `bin/lab-service` | the test service: all tiers, and every way to misbehave, chosen by arguments or by its config |
 //! | `trading` | [`Trading`]: the real stack (broker, scanner, orchestrator) and the repository's template |
@@ -53,7 +54,9 @@
 mod builder;
 pub mod crashes;
 pub mod events;
+pub mod examples;
 pub mod failing;
+mod foreign;
 mod keeper;
 mod lab;
 mod mounted;

@@ -17,6 +17,10 @@ pub struct Service {
     restart: &'static str,
     user: Option<String>,
     check: Option<Vec<String>>,
+    /// More keys of `process`, each with a comma before it.
+    process: String,
+    /// Whether the test starts it itself; with the file that it executes.
+    foreign: Option<String>,
 }
 
 impl Service {
@@ -60,6 +64,15 @@ impl Service {
         }
     }
 
+    /// One that re-reads its file when it is asked over HTTP, and states nothing.
+    #[must_use]
+    pub fn requested(name: &str) -> Self {
+        Self::acknowledged(name)
+            .args(&["--style", "plain", "--reload", "http", "--http", "{address}:8100"])
+            .reload("{ http = \"http://{address}:8100/reload\" }")
+            .tier("running")
+    }
+
     /// One that sees every switch by itself.
     #[must_use]
     pub fn watching(name: &str) -> Self {
@@ -90,7 +103,31 @@ impl Service {
             restart: "always",
             user: None,
             check: None,
+            process: String::new(),
+            foreign: None,
         }
+    }
+
+    /// The same, found by its pid file: started by [`Lab::start_foreign`](crate::Lab::start_foreign), never by Lockstep.
+    #[must_use]
+    pub fn foreign(self) -> Self {
+        self.foreign_executing("{bin}/lab-service")
+    }
+
+    /// The same where the process executes this file.
+    #[must_use]
+    pub fn foreign_executing(self, executable: &str) -> Self {
+        Self {
+            foreign: Some(executable.to_owned()),
+            ..self
+        }
+    }
+
+    /// More keys of `process`, as the settings write them.
+    #[must_use]
+    pub fn process(mut self, keys: &str) -> Self {
+        write!(self.process, ", {keys}").expect("a text takes every line");
+        self
     }
 
     /// Its name.
@@ -206,14 +243,30 @@ impl Service {
             .iter()
             .map(|(name, value)| format!(", {name} = {value:?}"))
             .collect();
-        line(
-            "process",
-            format!(
-                "{{ command = {:?}, env = {{ LAB_PLACE = \"{{lab}}\"{env} }}, restart = {:?}, \
-                 stop = {{ signal = \"SIGTERM\", within = \"5s\" }}{user} }}",
+        let more = &self.process;
+        let stop = if more.contains("stop = ") {
+            ""
+        } else {
+            ", stop = { signal = \"SIGTERM\", within = \"5s\" }"
+        };
+        let process = match &self.foreign {
+            None => format!(
+                "command = {:?}, env = {{ LAB_PLACE = \"{{lab}}\"{env} }}, restart = {:?}{stop}",
                 self.command, self.restart
             ),
-        );
+            Some(executable) => {
+                let folder = format!("{{lab}}/{}", self.name);
+                let files = match self.tier {
+                    "voting" => format!(
+                        ", status_file = \"{folder}/status.json\", offer_file = \"{folder}/offer.json\""
+                    ),
+                    "acknowledged" => format!(", status_file = \"{folder}/status.json\""),
+                    _ => String::new(),
+                };
+                format!("pid_file = \"{folder}/pid\", executable = {executable:?}{files}")
+            }
+        };
+        line("process", format!("{{ {process}{user}{more} }}"));
         line("pause", format!("{:?}", self.pause));
         line("reload", self.reload.clone());
         let probe = self

@@ -72,31 +72,48 @@ fn a_command_runs_as_the_services_user_and_speaks_for_nobody() {
 #[test]
 fn an_answer_must_state_what_is_live() {
     for equals in ["revision", "digest"] {
-        let probe = format!(
-            "{{ http = \"http://{{address}}:8100/release\", json = \"/{equals}\", equals = \"{equals}\", \
-             every = \"50ms\" }}"
+        states(
+            equals,
+            &format!("http = \"http://{{address}}:8100/release\", json = \"/{equals}\""),
+            &format!("\"/{equals}\""),
         );
-        let bad = Service::program("bad", &["{bin}/lab-service", "bad"])
-            .args(&["--style", "plain", "--reload", "hup", "--http", "{address}:8100"])
-            .reload("{ signal = \"SIGHUP\" }")
-            .tier("probed")
-            .within(failing::SHORT)
-            .probe(&probe);
-        let lab = failing::with(bad);
-        let before = lab.services();
-        let live = lab.status().live.expect("something is live");
-        let found = match equals {
-            "revision" => live.revision.to_string(),
-            _ => live.digest.to_string(),
-        };
-        // It works with the new values, answers, and says that it is what it was.
-        failing::goes_back(
-            &lab,
-            "value = 2\nlag = true",
-            &format!("\"/{equals}\" is {found:?}, and the {equals} "),
-        );
-        lab.wait_settled(&lab.set(&[("bad", "value = 3")]));
-        assert_eq!(lab.value("bad"), 3);
-        lab.assert_same_processes(&before);
     }
+}
+
+#[test]
+fn a_metric_must_state_what_is_live() {
+    for equals in ["revision", "digest"] {
+        states(
+            equals,
+            "http = \"http://{address}:8100/metrics\", metric = \"lab_config_info\"",
+            &format!("the label {equals:?} of lab_config_info"),
+        );
+    }
+}
+
+/// A service says in this place what it works with, and is taken at its word.
+#[track_caller]
+fn states(equals: &str, place: &str, words: &str) {
+    let bad = Service::program("bad", &["{bin}/lab-service", "bad"])
+        .args(&["--style", "plain", "--reload", "hup", "--http", "{address}:8100"])
+        .reload("{ signal = \"SIGHUP\" }")
+        .tier("probed")
+        .within(failing::SHORT)
+        .probe(&format!("{{ {place}, equals = {equals:?}, every = \"50ms\" }}"));
+    let lab = failing::with(bad);
+    let before = lab.services();
+    let live = lab.status().live.expect("something is live");
+    let found = match equals {
+        "revision" => live.revision.to_string(),
+        _ => live.digest.to_string(),
+    };
+    // It works with the new values, answers, and says that it is what it was.
+    failing::goes_back(
+        &lab,
+        "value = 2\nlag = true",
+        &format!("{words} is {found:?}, and the {equals} "),
+    );
+    lab.wait_settled(&lab.set(&[("bad", "value = 3")]));
+    assert_eq!(lab.value("bad"), 3);
+    lab.assert_same_processes(&before);
 }

@@ -4,8 +4,9 @@
 //! counts, and ends with `N passed, N failed`; it tests nothing itself.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 
@@ -13,7 +14,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo e2e",
-    after_help = "Examples:\n  cargo e2e chaos\n  cargo e2e chaos --seconds 600 --seed 42\n  cargo e2e servers --install\n  cargo e2e bench --quick"
+    after_help = "Examples:\n  cargo e2e chaos\n  cargo e2e chaos --seconds 600 --seed 42\n  cargo e2e servers --install\n  cargo e2e release --install --twice\n  cargo e2e bench --quick"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -42,11 +43,28 @@ enum Suite {
         /// Only the tests whose name contains this
         test: Option<String>,
     },
+    /// Services in Go, Node and Java, and Prometheus as one
+    Services {
+        /// Install what is missing by apt-get: golang-go, nodejs, default-jdk-headless and prometheus
+        #[arg(long)]
+        install: bool,
+        /// Only the tests whose name contains this
+        test: Option<String>,
+    },
     /// Units, alert rules and dashboard, judged by systemd and Prometheus themselves
     Operator {
         /// Install what is missing by apt-get: systemd and prometheus
         #[arg(long)]
         install: bool,
+    },
+    /// The release archive: built, judged, played where there is nothing else, and run through the scenarios
+    Release {
+        /// Install what is missing by apt-get and rustup: musl-tools, util-linux and the target
+        #[arg(long)]
+        install: bool,
+        /// Build it a second time from another checkout, which must give the same bytes
+        #[arg(long)]
+        twice: bool,
     },
     /// Measure, in a release build, and print the figures
     Bench {
@@ -66,7 +84,9 @@ fn main() -> ExitCode {
             install: _,
         } => chaos(seconds, seed),
         Suite::Servers { install, test } => servers(install, test),
+        Suite::Services { install, test } => services(install, test),
         Suite::Operator { install } => operator(install),
+        Suite::Release { install, twice } => release(install, twice),
         Suite::Bench { quick, part } => bench(quick, part),
     }
 }
@@ -103,15 +123,29 @@ fn servers(install: bool, test: Option<String>) -> ExitCode {
             places: &["/usr/bin/ssh-keygen", "/usr/local/bin/ssh-keygen"],
         },
     ];
-    if let Err(why) = have(&needed, install) {
-        eprintln!("{why}");
-        println!("0 passed, 1 failed");
-        return ExitCode::FAILURE;
-    }
-    let mut command = cargo(&["test", "--no-fail-fast"]);
-    command.args(["--features", "servers", "--test", "servers", "--"]);
-    command.args(test);
-    counted(command)
+    suite("servers", &needed, install, test)
+}
+
+fn services(install: bool, test: Option<String>) -> ExitCode {
+    let needed = [
+        Needed {
+            package: "golang-go",
+            places: &["/usr/local/go/bin/go", "/usr/bin/go"],
+        },
+        Needed {
+            package: "nodejs",
+            places: &["/usr/bin/node", "/usr/local/bin/node"],
+        },
+        Needed {
+            package: "default-jdk-headless",
+            places: &["/usr/bin/javac", "/usr/local/bin/javac"],
+        },
+        Needed {
+            package: "prometheus",
+            places: &["/usr/bin/prometheus", "/usr/local/bin/prometheus"],
+        },
+    ];
+    suite("services", &needed, install, test)
 }
 
 fn operator(install: bool) -> ExitCode {
@@ -125,14 +159,124 @@ fn operator(install: bool) -> ExitCode {
             places: &["/usr/bin/promtool", "/usr/local/bin/promtool"],
         },
     ];
-    if let Err(why) = have(&needed, install) {
+    suite("operator", &needed, install, None)
+}
+
+/// Runs the tests of a suite, which have its name and its feature, once all that they need is there.
+fn suite(name: &str, needed: &[Needed], install: bool, test: Option<String>) -> ExitCode {
+    if let Err(why) = have(needed, install) {
         eprintln!("{why}");
         println!("0 passed, 1 failed");
         return ExitCode::FAILURE;
     }
     let mut command = cargo(&["test", "--no-fail-fast"]);
-    command.args(["--features", "operator", "--test", "operator"]);
+    command.args(["--features", name, "--test", name, "--"]);
+    command.args(test);
     counted(command)
+}
+
+/// The target that `cargo archive` builds for.
+const RELEASED: &str = "x86_64-unknown-linux-musl";
+
+fn release(install: bool, twice: bool) -> ExitCode {
+    let needed = [
+        Needed {
+            package: "musl-tools",
+            places: &["/usr/bin/musl-gcc", "/usr/local/bin/musl-gcc"],
+        },
+        Needed {
+            package: "util-linux",
+            places: &["/usr/bin/unshare"],
+        },
+        Needed {
+            package: "binutils",
+            places: &["/usr/bin/readelf"],
+        },
+    ];
+    let prepared = have(&needed, install).and_then(|()| have_target(install));
+    let built = prepared.and_then(|()| released());
+    let (archive, programs) = match built {
+        Ok(built) => built,
+        Err(why) => {
+            eprintln!("{why}");
+            println!("0 passed, 1 failed");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut command = cargo(&["test", "--no-fail-fast"]);
+    command.args(["--features", "release,servers", "--test", "release"]);
+    // Scenarios in which names, certificates, processes and signals go through the other libc.
+    for test in ["road", "failures", "supervised", "trading", "servers"] {
+        command.args(["--test", test]);
+    }
+    // An sshd is another suite's.
+    command.args(["--", "--skip", "ssh::"]);
+    if twice {
+        command.arg("--include-ignored");
+    }
+    command
+        .env("LOCKSTEP_ARCHIVE", archive)
+        .env("LOCKSTEP_TEST_PROGRAMS", programs);
+    counted(command)
+}
+
+fn have_target(install: bool) -> Result<(), String> {
+    let said = |program: &str, words: &[&str]| {
+        let output = Command::new(program).args(words).output().ok()?;
+        (output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let here = || {
+        said("rustc", &["--print", "sysroot"])
+            .is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib").join(RELEASED).is_dir())
+    };
+    if here() || (install && said("rustup", &["target", "add", RELEASED]).is_some() && here()) {
+        return Ok(());
+    }
+    Err(format!(
+        "the toolchain cannot build for {RELEASED}: rustup target add {RELEASED}{}",
+        if install { "" } else { ", or add --install" }
+    ))
+}
+
+/// Builds the archive and unpacks it; gives it and a folder with its programs and the tests' own service.
+fn released() -> Result<(PathBuf, PathBuf), String> {
+    // target/PROFILE/e2e
+    let this = std::env::current_exe().map_err(|error| format!("its own path is unknown: {error}"))?;
+    let profile = this.parent().ok_or("it does not lie in a target folder")?;
+    let out = profile
+        .parent()
+        .ok_or("it does not lie in a target folder")?
+        .join("dist");
+    let failed = |error: std::io::Error| format!("{}: {error}", out.display());
+    // What an earlier version left is not what is tested.
+    let _ = std::fs::remove_dir_all(&out);
+    let began = Instant::now();
+    let mut archive = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    run(archive.args(["archive", "--out"]).arg(&out))?;
+    println!("the archive was built in {} s", began.elapsed().as_secs());
+    run(&mut cargo(&["build", "--quiet", "--bin", "lab-service"]))?;
+    let archive = std::fs::read_dir(&out)
+        .map_err(failed)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|ending| ending == "gz"))
+        .ok_or_else(|| format!("{}: cargo archive left none there", out.display()))?;
+    run(Command::new("tar")
+        .arg("-xzf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(&out)
+        .args(["--strip-components=1", "--wildcards", "*/bin/*"]))?;
+    let programs = out.join("bin");
+    std::fs::copy(profile.join("lab-service"), programs.join("lab-service")).map_err(failed)?;
+    Ok((archive, programs))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{command:?}: {status}")),
+        Err(error) => Err(format!("{command:?} cannot be run: {error}")),
+    }
 }
 
 /// A program that a suite runs, and the package of Debian that has it.

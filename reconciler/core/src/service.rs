@@ -91,10 +91,57 @@ pub enum Pause {
 pub enum Reload {
     /// By this signal, such as `SIGUSR1`, to its main process.
     Signal(String),
+    /// By this request, which it answers.
+    Http(HttpReload),
     /// Not at all: it sees every switch by itself.
     Watch,
     /// By ending and starting it.
     Restart,
+}
+
+/// A request that tells a service to reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpReload {
+    /// Its method.
+    pub method: Method,
+    /// Host and port.
+    pub authority: String,
+    /// Path and query.
+    pub path: String,
+}
+
+impl fmt::Display for HttpReload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            method,
+            authority,
+            path,
+        } = self;
+        write!(f, "{} http://{authority}{path}", method.as_str())
+    }
+}
+
+/// The methods that reload something somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs, reason = "each is the method of the same name")]
+pub enum Method {
+    #[default]
+    Post,
+    Put,
+    Get,
+}
+
+impl Method {
+    /// The method as a request names it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Get => "GET",
+        }
+    }
 }
 
 /// When a service counts as having taken a release.

@@ -13,7 +13,7 @@ use lockstep_core::rollout::{Effect, Kind, Outcome, Rollout};
 use lockstep_core::service::{Pause, Reload};
 use stateright::{Checker, Model, Property};
 
-use rollout_world::{Act, Fault, Service, World, world};
+use rollout_world::{Act, Fault, Service, World, over_http, world};
 
 /// How often the road back is tried in a path: what comes after is more of the same.
 const TRIES: u32 = 1;
@@ -210,4 +210,14 @@ fn one_that_is_frozen_and_one_that_is_restarted() {
         vec![acknowledged(), restarted],
         vec![(Fault::Crash, 1), (Fault::Refuse, 1)],
     );
+}
+
+/// Alone: two have ten times the states of any other pair, and its answers are its own.
+#[test]
+fn one_that_is_asked_over_http() {
+    let asked = Service {
+        reload: over_http(),
+        ..acknowledged()
+    };
+    check("asked", vec![asked], vec![(Fault::Crash, 1), (Fault::Refuse, 1)]);
 }

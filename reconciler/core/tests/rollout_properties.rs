@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use rollout_world::{Act, Fault, Service, World, world};
+use rollout_world::{Act, Fault, Service, World, over_http, world};
 
 fn services(kind: Kind) -> impl Strategy<Value = Vec<Service>> {
     vec(service(kind), 0..4).prop_map(|services| {
@@ -39,10 +39,12 @@ fn service(kind: Kind) -> impl Strategy<Value = Service> {
     let pause = prop_oneof![Just(Pause::Freeze), Just(Pause::None)];
     let reload = prop_oneof![
         3 => Just(Reload::Signal("SIGUSR1".to_owned())),
+        2 => Just(over_http()),
         1 => Just(Reload::Watch),
         1 => Just(Reload::Restart),
     ];
     let part = prop_oneof![4 => Just(Part::Participant), 1 => Just(Part::Absent)];
+    let supervised = prop_oneof![3 => Just(true), 1 => Just(false)];
     (
         tier,
         pause,
@@ -51,25 +53,32 @@ fn service(kind: Kind) -> impl Strategy<Value = Service> {
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
+        supervised,
     )
         .prop_map(
-            move |(tier, pause, reload, part, restart, alive, check)| Service {
-                tier,
-                pause,
-                effect: if restart || reload == Reload::Restart {
-                    Effect::Restart
-                } else {
-                    Effect::Reload
-                },
-                reload,
-                part: if kind == Kind::First {
-                    Part::Participant
-                } else {
-                    part
-                },
-                alive: alive || part == Part::Participant,
-                check,
-                ..Service::new("")
+            move |(tier, pause, reload, part, restart, alive, check, supervised)| {
+                let supervised = supervised || reload == Reload::Restart;
+                Service {
+                    tier,
+                    pause,
+                    effect: if (restart && supervised) || reload == Reload::Restart {
+                        Effect::Restart
+                    } else {
+                        Effect::Reload
+                    },
+                    reload,
+                    part: match (kind, supervised) {
+                        (Kind::First, true) => Part::Participant,
+                        // Before the first release nobody has stated anything.
+                        (Kind::First, false) if alive && !tier.states() => Part::Participant,
+                        (Kind::First, false) => Part::Absent,
+                        (Kind::Change | Kind::Healing, _) => part,
+                    },
+                    alive: alive || (part == Part::Participant && kind != Kind::First),
+                    check,
+                    supervised,
+                    ..Service::new("")
+                }
             },
         )
 }
@@ -101,6 +110,7 @@ fn choose(acts: &[Act], choice: u16) -> Act {
         | Act::Deafen(_)
         | Act::Die(_)
         | Act::Vote(_, false)
+        | Act::Answer(_, false)
         | Act::Probe(_, false)
         | Act::LoseAgent
         | Act::Crash
@@ -109,9 +119,11 @@ fn choose(acts: &[Act], choice: u16) -> Act {
         | Act::FromVolume
         | Act::FromAgent
         | Act::FinishStart(_)
+        | Act::Notice(_)
         | Act::Read(_)
         | Act::Apply(_)
         | Act::Vote(_, true)
+        | Act::Answer(_, true)
         | Act::Probe(_, true)
         | Act::ReturnAgent
         | Act::Recover => false,

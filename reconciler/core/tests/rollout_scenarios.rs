@@ -16,7 +16,7 @@ use std::time::Duration;
 use lockstep_core::rollout::{Effect, Event, Kind, MemberId, Part};
 use lockstep_core::service::{Pause, Reload, Tier};
 
-use rollout_world::{Act, Fault, Service, World, command_line, id, world};
+use rollout_world::{Act, Fault, Service, World, command_line, id, over_http, world};
 
 macro_rules! scenarios {
     ($($name:ident),* $(,)?) => {
@@ -51,10 +51,18 @@ scenarios!(
     first_release_fails,
     first_release_fails_and_crashes,
     flush_failed,
+    foreign_comes_back,
     foreign_current,
+    foreign_is_away,
+    foreign_would_have_to_be_restarted,
     guard_lost_in_verifying,
     healing,
     healing_fails,
+    http_answers_late,
+    http_crash_before_the_answer,
+    http_is_asked_after_the_unpause,
+    http_refused,
+    http_stuck_recovers,
     late_answer_after_the_restore,
     outcome_cannot_be_written,
     pause_ended_by_its_limit,
@@ -148,6 +156,10 @@ enum Mood {
     Slow,
     Veto,
     Dies,
+    /// It answers a request with another status than 2xx.
+    Turns,
+    /// It answers no request.
+    Hangs,
 }
 
 struct Stage {
@@ -241,10 +253,16 @@ impl Stage {
             ["silent", name] => self.mood(name, Some(Mood::Silent)),
             ["slow", name] => self.mood(name, Some(Mood::Slow)),
             ["vetoes", name] => self.mood(name, Some(Mood::Veto)),
+            ["turns-away", name] => self.mood(name, Some(Mood::Turns)),
+            ["hangs", name] => self.mood(name, Some(Mood::Hangs)),
             ["crash-loops", name] => self.mood(name, Some(Mood::Dies)),
             ["well", name] => self.mood(name, None),
             ["dies", name] => self.force(&Act::Die(id(name))),
             ["starts", name] => self.world.act(&Act::FinishStart(id(name))),
+            ["appears", name] => {
+                self.world.act(&Act::StartByPolicy(id(name)));
+                self.world.act(&Act::Notice(id(name)));
+            }
             ["not-started", name] => self.force(&Act::FailStart(id(name))),
             ["reads", name] => self.world.act(&Act::Read(id(name))),
             ["applies", name] => self.world.act(&Act::Apply(id(name))),
@@ -306,6 +324,11 @@ impl Stage {
                 Act::Read(id) if mood(id) == Some(Mood::Silent) => continue,
                 Act::Vote(id, _) if mood(id) == Some(Mood::Silent) => continue,
                 Act::Probe(id, _) if mood(id) == Some(Mood::Silent) => continue,
+                Act::Answer(id, _) if mood(id) == Some(Mood::Hangs) => continue,
+                Act::Answer(id, true) if mood(id) == Some(Mood::Turns) => {
+                    let act = Act::Answer(id.clone(), false);
+                    self.force(&act);
+                }
                 Act::Vote(id, true) if mood(id) == Some(Mood::Veto) => {
                     let act = Act::Vote(id.clone(), false);
                     self.force(&act);
@@ -315,7 +338,9 @@ impl Stage {
                     Some(Mood::Refuse) => self.force(&Act::Refuse(id.clone())),
                     Some(Mood::Lie) => self.force(&Act::Lie(id.clone())),
                     Some(Mood::Dies) => self.force(&Act::Die(id.clone())),
-                    Some(Mood::Silent | Mood::Veto) | None => self.world.act(&act),
+                    Some(Mood::Silent | Mood::Veto | Mood::Turns | Mood::Hangs) | None => {
+                        self.world.act(&act);
+                    }
                 },
                 _ => self.world.act(&act),
             }
@@ -334,6 +359,7 @@ fn service(name: &str, words: &[&str]) -> Service {
             "voting" => service.tier = Tier::Voting,
             "unpaused" => service.pause = Pause::None,
             "watch" => service.reload = Reload::Watch,
+            "http" => service.reload = over_http(),
             "restart" => {
                 service.reload = Reload::Restart;
                 service.effect = Effect::Restart;
@@ -342,6 +368,7 @@ fn service(name: &str, words: &[&str]) -> Service {
             "absent" => service.part = Part::Absent,
             "dead" => service.alive = false,
             "check" => service.check = true,
+            "foreign" => service.supervised = false,
             _ => panic!("`{word}` says nothing of a service"),
         }
     }

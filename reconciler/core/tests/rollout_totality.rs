@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lockstep_core::rollout::{
-    CheckVerdict, Command, Effect, Event, Evidence, Kind, Leg, Moment, Outcome, Phase, ProbeResult, Rollout,
-    next,
+    Answer, CheckVerdict, Command, Effect, Event, Evidence, Kind, Leg, Moment, Outcome, Phase, ProbeResult,
+    Rollout, next,
 };
 use lockstep_core::service::{Pause, Reload, ServiceName, Tier};
 use lockstep_protocol::{
@@ -21,9 +21,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use rollout_world::{Service, id, world};
+use rollout_world::{Service, id, over_http, world};
 
-const NAMES: [&str; 3] = ["red", "green", "blue"];
+const NAMES: [&str; 4] = ["red", "green", "blue", "gray"];
 
 fn services() -> Vec<Service> {
     let frozen = Service {
@@ -43,7 +43,13 @@ fn services() -> Vec<Service> {
         pause: Pause::None,
         ..Service::new("blue")
     };
-    vec![frozen, restarted, blind]
+    let requested = Service {
+        tier: Tier::Running,
+        pause: Pause::None,
+        reload: over_http(),
+        ..Service::new("gray")
+    };
+    vec![frozen, restarted, blind, requested]
 }
 
 fn events() -> impl Strategy<Value = Event> {
@@ -83,6 +89,9 @@ fn events() -> impl Strategy<Value = Event> {
             verdict: CheckVerdict::Passed,
         }),
         2 => unsent().prop_map(|unsent| Event::Told { unsent }),
+        2 => (member(), token(), 1u64..4, answers_to_requests()).prop_map(|(member, instance, switch, answer)| {
+            Event::Answered { member, instance, switch: SwitchNumber(switch), answer }
+        }),
         2 => (unsent(), any::<bool>()).prop_map(|(unsent, expired)| Event::Unpaused {
             pause: Duration::from_millis(1),
             expired,
@@ -107,6 +116,14 @@ fn events() -> impl Strategy<Value = Event> {
             }),
         }),
     ]
+}
+
+fn answers_to_requests() -> impl Strategy<Value = Answer> {
+    prop::sample::select(vec![
+        Answer::Accepted,
+        Answer::Refused("no".to_owned()),
+        Answer::Missing("no".to_owned()),
+    ])
 }
 
 fn statements() -> impl Strategy<Value = Event> {
@@ -253,6 +270,12 @@ fn fitting(rollout: &Rollout, now: Moment) -> Vec<Event> {
         Phase::Verifying { .. } | Phase::Stuck { .. } => vec![
             Event::Flushed,
             red,
+            Event::Answered {
+                member: id("gray"),
+                instance: InstanceToken("gray.4".to_owned()),
+                switch,
+                answer: Answer::Accepted,
+            },
             passed,
             Event::Tick,
             Event::Told { unsent: nothing() },
@@ -323,7 +346,7 @@ proptest! {
 fn the_dice_reach_every_phase() {
     let mut seen = BTreeSet::new();
     let mut runner = TestRunner::deterministic();
-    for _ in 0..400 {
+    for _ in 0..800 {
         let events = vec((events(), any::<u8>()), 60..120)
             .new_tree(&mut runner)
             .unwrap()

@@ -17,6 +17,8 @@ pub(crate) struct Connection {
     stream: UnixStream,
     decoder: Decoder,
     unsent: Vec<u8>,
+    /// The process at its other end.
+    pub(crate) peer: u32,
     /// Its coordinator's term, once it said hello.
     pub(crate) term: Option<u64>,
     /// Services that are started on order alone as long as it is open.
@@ -38,12 +40,13 @@ pub(crate) enum Incoming {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
+    pub(crate) fn new(stream: UnixStream, peer: u32) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream,
             decoder: Decoder::default(),
             unsent: Vec::new(),
+            peer,
             term: None,
             holds: BTreeSet::new(),
             expired: None,

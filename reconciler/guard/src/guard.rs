@@ -11,9 +11,10 @@ use crate::clock::{Moment, timespec};
 use crate::connection::{Connection, Incoming};
 use crate::dispositions::{RECORD, asks_to_end};
 use crate::error::GuardError;
+use crate::foreign::Attached;
 use crate::freeze::{Pause, Thawed};
 use crate::launch::Inherited;
-use crate::link::Link;
+use crate::link::{HOLDER_AT_MOST_EVERY, Link};
 use crate::log::Log;
 use crate::processes::table::Processes;
 use crate::record::{Record, Recorded};
@@ -25,15 +26,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
-use rustix::net::{RecvFlags, recv};
-use rustix::process::{Signal, Uid, WaitOptions, geteuid, kill_process, wait};
+use rustix::process::{Signal, Uid, WaitOptions, geteuid, wait};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-/// A holder that dies sooner than this after its start is not replaced before this time is over.
-const HOLDER_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// How long the last answer may take to leave when the guard ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -65,6 +63,8 @@ pub(crate) struct Guard {
     /// The highest term that any connection spoke of.
     pub(crate) term: u64,
     pub(crate) services: BTreeMap<String, Service>,
+    /// Processes that somebody else started: only paused and told.
+    pub(crate) foreign: BTreeMap<String, Attached>,
     /// What is frozen, and the connection that asked for it.
     pub(crate) pause: Option<(u64, Pause)>,
     /// The record on disk is not what it should be.
@@ -87,6 +87,8 @@ enum Source {
     Launch(String),
     /// An adopted process ended.
     Adopted(String),
+    /// An attached process ended.
+    Attached(String),
 }
 
 impl Guard {
@@ -185,6 +187,10 @@ impl Guard {
                 Phase::Alive(_) | Phase::Stopping { .. } | Phase::Down | Phase::Due { .. } => {}
             }
         }
+        for (name, attached) in &self.foreign {
+            sources.push(Source::Attached(name.clone()));
+            fds.push(PollFd::new(&attached.handle, PollFlags::IN));
+        }
         let timeout = self
             .next_moment()
             .map(|moment| timespec(moment.since(Moment::now())));
@@ -235,6 +241,7 @@ impl Guard {
             Source::Connection(id) => self.serve(id),
             Source::Launch(name) => self.follow_launch(&name),
             Source::Adopted(name) => self.look_at_adopted(&name),
+            Source::Attached(name) => self.look_at_attached(&name),
         }
     }
 
@@ -264,7 +271,7 @@ impl Guard {
             ));
             return;
         }
-        match Connection::new(stream) {
+        match Connection::new(stream, peer.pid.as_raw_nonzero().get().unsigned_abs()) {
             Ok(connection) => {
                 self.last_connection += 1;
                 self.connections.insert(self.last_connection, connection);
@@ -384,7 +391,7 @@ impl Guard {
     }
 
     /// Ends a pause against the will of who asked for it, and tells.
-    fn break_off(&mut self, why: &str) {
+    pub(crate) fn break_off(&mut self, why: &str) {
         let owner = self.pause.as_ref().map(|(owner, _)| *owner);
         let (Some(owner), Some(thawed)) = (owner, self.thaw(&BTreeMap::new())) else {
             return;
@@ -396,59 +403,6 @@ impl Guard {
             connection.say(&Message::Event {
                 event: Event::FreezeExpired,
             });
-        }
-    }
-
-    /// The holder's socket is readable: it died, or confirms what nobody waits for any more.
-    fn hear_holder(&mut self) {
-        let Some(holder) = &self.holder else {
-            return;
-        };
-        let mut bytes = [0; 8];
-        match recv(holder, &mut bytes, RecvFlags::DONTWAIT) {
-            Ok((length, _)) if length > 0 => {}
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Ok(_) | Err(_) => self.lose_holder("died"),
-        }
-    }
-
-    /// Without its holder a pause must not go on.
-    pub(crate) fn lose_holder(&mut self, how: &str) {
-        let Some(holder) = self.holder.take() else {
-            return;
-        };
-        self.break_off(&format!("the holder {how}"));
-        self.log
-            .line(&format!("the holder (process {}) {how}", holder.pid));
-        // It may live and be of no use, stopped by somebody for instance. It is our child, not collected yet.
-        let pid = i32::try_from(holder.pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
-        drop(holder);
-        self.replace_holder();
-    }
-
-    fn replace_holder(&mut self) {
-        let now = Moment::now();
-        if self.holder.is_some() || now < self.holder_started.plus(HOLDER_AT_MOST_EVERY) {
-            return;
-        }
-        self.holder_started = now;
-        match Link::start(&self.lock.file) {
-            Ok(holder) => {
-                let owners: Vec<(u32, u64)> = [std::process::id(), holder.pid]
-                    .into_iter()
-                    .filter_map(|pid| Some((pid, self.processes.stat(pid).ok()??.start_ticks)))
-                    .collect();
-                self.holder = Some(holder);
-                if let Err(error) = self.lock.name_owners(&owners) {
-                    self.log.line(&error.to_string());
-                }
-            }
-            Err(error) => self.log.line(&format!(
-                "no holder can be started, so nobody can be frozen: {error}"
-            )),
         }
     }
 
@@ -480,6 +434,11 @@ impl Guard {
                 wanted: service.wanted,
                 process: service.process().cloned(),
             })
+            .collect();
+        record.foreign = self
+            .foreign
+            .values()
+            .map(|attached| attached.expected.clone())
             .collect();
         record.save(&self.state)?;
         self.unsaved = false;

@@ -8,7 +8,7 @@
 //!
 //! | process | called | lives | code |
 //! |---|---|---|---|
-//! | guard | [`run`] | until it is told to end | [`start`], [`guard`], [`requests`], [`supervise`] |
+//! | guard | [`run`] | until it is told to end | [`start`], [`guard`], [`requests`], [`supervise`], [`mod@foreign`] |
 //! | holder | [`holder`](fn@holder) | as long as its guard; thaws when that is dead or the time is up | [`mod@holder`] |
 //! | child | [`guard_exec`] | until it becomes a service's command | [`exec`] |
 //! | agent | [`connect`], [`spawn`] | in the reconciler | [`client`] |
@@ -33,6 +33,7 @@
 //!
 //! A process that leaves both its parent and its session is still found by the token in its environment,
 //! unless it replaced that, too, or its nearest reaper is neither the guard nor that of an adopted service.
+//! An attached process has no token of the guard's: whoever left both its parent and its session is not found.
 //! Pid 1 of a namespace cannot be stopped from inside it.
 #![cfg(target_os = "linux")]
 
@@ -44,6 +45,7 @@ mod detach;
 mod dispositions;
 mod error;
 mod exec;
+mod foreign;
 mod frame;
 mod freeze;
 mod guard;
@@ -66,6 +68,7 @@ pub mod wire;
 
 pub use client::{connect, left_behind, spawn};
 pub use error::GuardError;
+pub use foreign::check_identity;
 pub use frame::{Decoder, FrameError, encode};
 pub use guard::ExitReason;
 pub use requests::LONGEST_PAUSE;
@@ -87,6 +90,14 @@ pub fn is_signal(name: &str) -> bool {
     signal::by_name(name).is_some()
 }
 
+/// When the living process of this pid began, in clock ticks since boot; none when nobody lives under it.
+#[must_use]
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = processes::stat::Stat::parse(&text)?;
+    (!stat.is_dead()).then_some(stat.start_ticks)
+}
+
 /// Whether a signal would kill a process now: it neither handles nor ignores it. None when the process is gone, or
 /// may not be looked at.
 #[must_use]
@@ -102,6 +113,14 @@ pub fn would_kill(pid: u32, signal: &str) -> Option<bool> {
 /// With a message for the operator when it does not.
 pub fn check_user(name: &str) -> Result<(), String> {
     account::Account::named(name).map(drop)
+}
+
+/// The number of a user of this name.
+///
+/// # Errors
+/// With a message for the operator when this machine knows none.
+pub fn user_number(name: &str) -> Result<u32, String> {
+    account::Account::named(name).map(|account| account.user.as_raw())
 }
 
 /// The numbers of a user and its main group that a command which is to run as this user has to be given; none when

@@ -4,6 +4,7 @@
 //! Nobody may be stopped before that.
 
 use crate::clock::{Moment, timespec};
+use crate::guard::Guard;
 use crate::holder::{HANDLES_PER_MESSAGE, Order, READY};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -11,11 +12,16 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
     recv, send, sendmsg, socketpair,
 };
+use rustix::process::{Signal, kill_process};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A holder that dies sooner than this after its start is not replaced before this time is over.
+pub(crate) const HOLDER_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
 /// A running holder.
 pub(crate) struct Link {
@@ -133,5 +139,60 @@ impl AsFd for Link {
     /// Closed by the other side when the holder is dead; readable for no other reason outside [`Link::hold`].
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+impl Guard {
+    /// The holder's socket is readable: it died, or confirms what nobody waits for any more.
+    pub(crate) fn hear_holder(&mut self) {
+        let Some(holder) = &self.holder else {
+            return;
+        };
+        let mut bytes = [0; 8];
+        match recv(holder, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((length, _)) if length > 0 => {}
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok(_) | Err(_) => self.lose_holder("died"),
+        }
+    }
+
+    /// Without its holder a pause must not go on.
+    pub(crate) fn lose_holder(&mut self, how: &str) {
+        let Some(holder) = self.holder.take() else {
+            return;
+        };
+        self.break_off(&format!("the holder {how}"));
+        self.log
+            .line(&format!("the holder (process {}) {how}", holder.pid));
+        // It may live and be of no use, stopped by somebody for instance. It is our child, not collected yet.
+        let pid = i32::try_from(holder.pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+        drop(holder);
+        self.replace_holder();
+    }
+
+    pub(crate) fn replace_holder(&mut self) {
+        let now = Moment::now();
+        if self.holder.is_some() || now < self.holder_started.plus(HOLDER_AT_MOST_EVERY) {
+            return;
+        }
+        self.holder_started = now;
+        match Link::start(&self.lock.file) {
+            Ok(holder) => {
+                let owners: Vec<(u32, u64)> = [std::process::id(), holder.pid]
+                    .into_iter()
+                    .filter_map(|pid| Some((pid, self.processes.stat(pid).ok()??.start_ticks)))
+                    .collect();
+                self.holder = Some(holder);
+                if let Err(error) = self.lock.name_owners(&owners) {
+                    self.log.line(&error.to_string());
+                }
+            }
+            Err(error) => self.log.line(&format!(
+                "no holder can be started, so nobody can be frozen: {error}"
+            )),
+        }
     }
 }

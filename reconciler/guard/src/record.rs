@@ -5,7 +5,7 @@
 
 use crate::error::GuardError;
 use crate::state::StateFolder;
-use crate::wire::{Definition, Process};
+use crate::wire::{Definition, Foreign, Process};
 use rustix::fs::{Mode, OFlags, fsync, openat, renameat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ pub(crate) struct Record {
     /// The highest term ever seen.
     pub(crate) term: u64,
     pub(crate) services: Vec<Recorded>,
+    /// Processes of others, which may have been paused.
+    #[serde(default)]
+    pub(crate) foreign: Vec<Foreign>,
 }
 
 /// One service.
@@ -43,6 +46,7 @@ impl Record {
             boot,
             term: 0,
             services: Vec::new(),
+            foreign: Vec::new(),
         }
     }
 

@@ -6,10 +6,11 @@ use crate::processes::table::Processes;
 use crate::service::{Phase, Service, Waiter};
 use crate::signal;
 use crate::urgency;
-use crate::wire::{Answer, Body, Definition, InstanceRef, Refusal, SignalFault, Supervised};
+use crate::wire::{Answer, Body, Definition, InstanceRef, Process, Refusal, SignalFault, Supervised};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
 /// The longest pause that is granted, whatever is asked for.
@@ -31,13 +32,19 @@ impl Guard {
             Body::Hello { term } => Some(self.hello(waiter.connection, term)),
             Body::Define { services } => Some(self.define(services)),
             Body::Start { service } => self.start(waiter, &service),
-            Body::Stop { service } => match self.services.contains_key(&service) {
-                true => {
-                    self.stop(&service, Some(waiter));
-                    None
+            Body::Attach { process } => Some(self.attach(waiter.connection, process)),
+            Body::Stop { service } => {
+                if self.let_go(&service) {
+                    return Some(Ok(Answer::Done));
                 }
-                false => Some(Err(Refusal::UnknownService { service })),
-            },
+                match self.services.contains_key(&service) {
+                    true => {
+                        self.stop(&service, Some(waiter));
+                        None
+                    }
+                    false => Some(Err(Refusal::UnknownService { service })),
+                }
+            }
             Body::Hold { services } => Some(self.hold(waiter.connection, services)),
             Body::Release => {
                 if let Some(connection) = self.connections.get_mut(&waiter.connection) {
@@ -113,6 +120,7 @@ impl Guard {
         self.services
             .iter()
             .map(|(name, service)| service.describe(self.is_held(name)))
+            .chain(self.list_attached())
             .collect()
     }
 
@@ -123,6 +131,7 @@ impl Guard {
             })?;
         }
         for definition in definitions {
+            self.let_go(&definition.service);
             match self.services.get_mut(&definition.service) {
                 Some(service) => service.definition = definition,
                 None => {
@@ -174,7 +183,8 @@ impl Guard {
     }
 
     fn hold(&mut self, id: u64, services: Vec<String>) -> Result {
-        if let Some(service) = services.iter().find(|name| !self.services.contains_key(*name)) {
+        let is_known = |name: &String| self.services.contains_key(name) || self.foreign.contains_key(name);
+        if let Some(service) = services.iter().find(|name| !is_known(name)) {
             return Err(Refusal::UnknownService {
                 service: service.clone(),
             });
@@ -241,7 +251,7 @@ impl Guard {
     }
 
     fn target(
-        &self,
+        &mut self,
         instance: InstanceRef,
         signals: &BTreeMap<String, String>,
     ) -> std::result::Result<Target, Refusal> {
@@ -249,23 +259,41 @@ impl Guard {
             service: name,
             instance,
         } = instance;
-        let Some(service) = self.services.get(&name) else {
+        if !self.services.contains_key(&name) && !self.foreign.contains_key(&name) {
             return Err(Refusal::UnknownService { service: name });
-        };
+        }
         let signal = signals
             .get(&name)
             .map(|signal| named(signal).map(|known| (signal.clone(), known)));
         let signal = signal.transpose().map_err(|error| Refusal::Failed { error })?;
-        match service.alive().filter(|alive| alive.process.instance == instance) {
-            Some(alive) => Ok(Target {
+        match self.living(&name, &instance) {
+            Some(Ok((process, _))) => Ok(Target {
                 service: name,
                 instance,
-                pid: alive.process.pid,
-                start_ticks: alive.process.start_ticks,
+                pid: process.pid,
+                start_ticks: process.start_ticks,
                 signal,
+            }),
+            Some(Err(error)) => Err(Refusal::Failed {
+                error: format!("{name}: {error}"),
             }),
             None => Err(Refusal::NotThatInstance { service: name }),
         }
+    }
+
+    /// The living process of an instance with its handle, or why it must not be touched. None: it is not there.
+    fn living(
+        &mut self,
+        service: &str,
+        instance: &str,
+    ) -> Option<std::result::Result<(Process, BorrowedFd<'_>), String>> {
+        let is_meant = |process: &Process| process.instance == instance;
+        if let Some(attached) = self.foreign.get(service).filter(|known| is_meant(&known.process)) {
+            let judged = attached.is_as_expected(&mut self.processes);
+            return Some(judged.map(|()| (attached.process.clone(), attached.handle.as_fd())));
+        }
+        let alive = self.services.get(service).and_then(Service::alive)?;
+        is_meant(&alive.process).then(|| Ok((alive.process.clone(), alive.handle.as_fd())))
     }
 
     fn thaw_for(&mut self, id: u64, signals: &BTreeMap<String, String>) -> Result {
@@ -300,7 +328,9 @@ impl Guard {
         // The pause ended without the signals: they are still sent, to processes that run.
         for (service, (name, signal)) in known {
             let alive = self.services.get(&service).and_then(Service::alive);
-            let instance = alive.map(|alive| alive.process.instance.clone());
+            let attached = self.foreign.get(&service).map(|attached| &attached.process);
+            let process = alive.map(|alive| &alive.process).or(attached);
+            let instance = process.map(|process| process.instance.clone());
             let instance = InstanceRef {
                 instance: instance.unwrap_or_default(),
                 service,
@@ -340,12 +370,16 @@ impl Guard {
         let refused = |error: String| SignalFault::Refused {
             error: format!("{name}: {error}"),
         };
-        let alive = self.services.get(&instance.service).and_then(Service::alive);
-        let alive = alive
-            .filter(|alive| alive.process.instance == instance.instance)
-            .ok_or(SignalFault::Gone)?;
+        let (process, handle) = self
+            .living(&instance.service, &instance.instance)
+            .ok_or(SignalFault::Gone)?
+            .map_err(|error| SignalFault::Refused { error })?;
+        // Looking at it goes on without it: the handle stays that process's whatever becomes of the table.
+        let handle = handle
+            .try_clone_to_owned()
+            .map_err(|error| refused(error.to_string()))?;
         let processes: &mut Processes = &mut self.processes;
-        let (pid, start_ticks) = (alive.process.pid, alive.process.start_ticks);
+        let (pid, start_ticks) = (process.pid, process.start_ticks);
         let sets = processes
             .signal_sets(pid)
             .map_err(|error| refused(error.to_string()))?;
@@ -359,7 +393,7 @@ impl Guard {
         if !send {
             return Ok(());
         }
-        match pidfd_send_signal(&alive.handle, signal) {
+        match pidfd_send_signal(&handle, signal) {
             Ok(()) => Ok(()),
             Err(Errno::SRCH) => Err(SignalFault::Gone),
             Err(error) => Err(refused(error.to_string())),

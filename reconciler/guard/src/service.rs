@@ -125,6 +125,7 @@ impl Service {
             restarts: self.restarts,
             last_exit: self.last_exit.clone(),
             back_off_ms,
+            foreign: false,
         }
     }
 }

@@ -8,6 +8,7 @@
 use crate::clock::Moment;
 use crate::dispositions;
 use crate::error::GuardError;
+use crate::foreign::{self, Attached};
 use crate::guard::{ExitReason, Guard};
 use crate::launch::Inherited;
 use crate::leftovers;
@@ -19,7 +20,7 @@ use crate::record::{Record, Recorded, boot};
 use crate::service::{Alive, Phase, Service};
 use crate::state::{SOCKET, StateFolder};
 use crate::urgency;
-use crate::wire::Exit;
+use crate::wire::{Exit, Foreign};
 use rustix::fs::{AtFlags, Mode, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
@@ -45,9 +46,11 @@ pub(crate) fn guard(path: &Path, ready: impl FnOnce()) -> Result<ExitReason, Gua
     let recorded = Record::load(&state)?;
     let term = recorded.as_ref().map_or(0, |record| record.term);
     let same_boot = recorded.as_ref().is_some_and(|record| record.boot == boot);
-    let recorded = recorded.map(|record| record.services).unwrap_or_default();
+    let (recorded, foreign) = recorded
+        .map(|record| (record.services, record.foreign))
+        .unwrap_or_default();
     if same_boot {
-        let thawed = leftovers::thaw(&mut processes, &roots(&recorded));
+        let thawed = leftovers::thaw(&mut processes, &roots(&recorded, &foreign, &boot));
         match thawed.map_err(GuardError::system("cannot look for stopped processes"))? {
             0 => {}
             count => log.line(&format!(
@@ -58,6 +61,13 @@ pub(crate) fn guard(path: &Path, ready: impl FnOnce()) -> Result<ExitReason, Gua
     // Nobody is stopped any more; each pause raises it anew.
     urgency::lower();
     let services = adopt(&mut processes, &mut log, recorded, same_boot)?;
+    // Whoever is not there any more, or is another program by now, is found anew by the agent.
+    let foreign = foreign
+        .into_iter()
+        .filter(|_| same_boot)
+        .filter_map(|expected| Attached::take(&mut processes, expected, &boot).ok())
+        .map(|attached| (attached.expected.service.clone(), attached))
+        .collect();
 
     let signals = dispositions::ends_and_children().map_err(GuardError::system("cannot watch signals"))?;
     let holder = Link::start(&lock.file).map_err(GuardError::system("cannot start the holder"))?;
@@ -92,6 +102,7 @@ pub(crate) fn guard(path: &Path, ready: impl FnOnce()) -> Result<ExitReason, Gua
         holder_started: Moment::now(),
         term,
         services,
+        foreign,
         pause: None,
         unsaved: true,
         ending: None,
@@ -127,14 +138,17 @@ fn prepare_process() -> Result<Inherited, GuardError> {
     })
 }
 
-fn roots(recorded: &[Recorded]) -> Vec<Root> {
+fn roots(recorded: &[Recorded], foreign: &[Foreign], boot: &str) -> Vec<Root> {
     let processes = recorded.iter().filter_map(|service| service.process.as_ref());
-    processes
-        .map(|process| Root {
-            pid: process.pid,
-            token: process.instance.clone(),
-        })
-        .collect()
+    let ours = processes.map(|process| Root {
+        pid: process.pid,
+        token: process.instance.clone(),
+    });
+    let others = foreign.iter().map(|process| Root {
+        pid: process.pid,
+        token: foreign::token(process, boot),
+    });
+    ours.chain(others).collect()
 }
 
 /// Takes over what lives. Who ended while nobody watched is treated by its restart policy, as if it had

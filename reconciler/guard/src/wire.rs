@@ -48,8 +48,17 @@ pub enum Body {
         /// The service.
         service: String,
     },
+    /// Takes in a process that somebody else started and manages, in place of the one known of that service: from
+    /// now on it can be looked at, paused and told like others, and is never started, ended or killed. Refused
+    /// unless it lives under this start and is what is expected, which is looked at again before each pause and
+    /// each signal. Answered with [`Answer::Started`].
+    Attach {
+        /// Which process, and what it has to be.
+        process: Foreign,
+    },
     /// Ends a service's process with its stop signal, then by SIGKILL when its time is up; it is not
-    /// started again until [`Body::Start`]. Answered with [`Answer::Done`] when it is gone.
+    /// started again until [`Body::Start`]. Answered with [`Answer::Done`] when it is gone. One that was
+    /// [attached](Body::Attach) is only let go.
     Stop {
         /// The service.
         service: String,
@@ -128,6 +137,23 @@ pub struct Definition {
     pub stop_within_ms: u64,
     /// What to do when it ends by itself.
     pub restart: RestartPolicy,
+}
+
+/// A process that was not started by the guard, and what it has to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// The service's name.
+    pub service: String,
+    /// The pid.
+    pub pid: u32,
+    /// Its start time in clock ticks since boot, by which another process of the same pid is told from it.
+    pub start_ticks: u64,
+    /// The number of the user that all of its user ids have to be.
+    pub user: u32,
+    /// That user's name, for messages.
+    pub user_name: String,
+    /// The file that it has to be executing, links resolved.
+    pub executable: PathBuf,
 }
 
 /// What the guard does when a service's process ends by itself.
@@ -295,6 +321,9 @@ pub struct Supervised {
     pub last_exit: Option<Exit>,
     /// Whether its next start waits for a back-off (in milliseconds from now).
     pub back_off_ms: Option<u64>,
+    /// Whether it is one that was [attached](Body::Attach): none that the guard starts or ends.
+    #[serde(default)]
+    pub foreign: bool,
 }
 
 /// A living process.
@@ -316,7 +345,7 @@ pub enum Exit {
     Code(i32),
     /// By this signal, such as `SIGKILL`.
     Signal(String),
-    /// It was adopted from an earlier guard, so nobody could ask the kernel.
+    /// Its parent was not this guard: it was adopted from an earlier one, or attached. Nobody could ask the kernel.
     Unknown,
 }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use super::Report;
 use super::folders::Folders;
 use super::link::{Link, LinkError};
+use super::pending::{Asked, Pending};
 use super::phrases::{fault_phrase, members, phrase, refusal_phrase};
-use super::task::{Agent, Asked, Ended, Pending};
+use super::task::{Agent, Ended};
 
 impl Agent {
     pub(super) async fn heard_guard(
@@ -45,6 +46,7 @@ impl Agent {
             } => {
                 let service = ServiceName::new(&instance.service);
                 self.pids.remove(&service);
+                self.note_gone(&service, &instance.instance);
                 let mut how = phrase(&exit);
                 if let Some(back_off) = back_off_ms {
                     how = format!("{how} (started again in {back_off} ms)");
@@ -64,7 +66,7 @@ impl Agent {
         }
     }
 
-    fn started(&mut self, service: &ServiceName, process: &Process) {
+    pub(super) fn started(&mut self, service: &ServiceName, process: &Process) {
         self.pids.insert(service.clone(), process.pid);
         let member = MemberId::only(service);
         self.tell(Report::Process {
@@ -101,8 +103,11 @@ impl Agent {
                         }
                     }
                 }
+                // Whoever cannot be told of the switch would be left on its own.
+                unfit.extend(self.unusable());
                 self.tell(Report::Event(Event::Examined { unfit }));
             }
+            (Pending::Attach(service), answer) => self.note_attached(&service, answer),
             (Pending::Pause { .. }, Ok(_)) => self.tell(Report::Event(Event::Paused)),
             (Pending::Pause { .. }, Err(refusal)) => {
                 self.tell(Report::Event(Event::PauseFailed {

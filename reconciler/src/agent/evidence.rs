@@ -6,8 +6,6 @@ use lockstep_core::rollout::{Event, Evidence, MemberId};
 use lockstep_core::service::ServiceName;
 use lockstep_protocol::Status;
 
-use super::folders::Folders;
-
 /// What was heard last.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
@@ -15,18 +13,18 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    /// Looks at every service's status file and gives the statements that are new; all of them if `again`.
+    /// Looks at these services' status files and gives the statements that are new; all of them if `again`.
     ///
     /// A file that is no whole document is ignored, as the protocol says, and told to the log once.
     pub(super) fn look<'a>(
         &mut self,
-        folders: &Folders,
         services: impl Iterator<Item = &'a ServiceName>,
         again: bool,
+        status: impl Fn(&ServiceName) -> Result<Option<Status>, String>,
     ) -> Vec<Event> {
         let mut news = Vec::new();
         for service in services {
-            let now = folders.status(service).map_err(|error| error.to_string());
+            let now = status(service);
             let known = self.last.get(service) == Some(&now);
             if let (false, Err(error)) = (known, &now) {
                 tracing::warn!(%service, %error, "a status file is ignored");

@@ -4,15 +4,21 @@
 //! opened by a directory handle, links are not followed, only regular files are read, never blocking and never
 //! more than a bounded size; what we write is created exclusively and renamed.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use lockstep_core::service::ServiceName;
 use lockstep_protocol::{Offer, RolloutId, Status};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
+
+use crate::settings::Service;
 
 /// The name of the status file in an instance's folder.
 pub const STATUS: &str = "status.json";
@@ -27,6 +33,29 @@ const LARGEST: u64 = lockstep_protocol::MAX_DOCUMENT as u64;
 #[derive(Debug, Clone)]
 pub struct Folders {
     base: PathBuf,
+    /// Where the files of services are that somebody else runs: wherever the operator says.
+    foreign: BTreeMap<ServiceName, Files>,
+}
+
+/// The files of a service that somebody else runs.
+#[derive(Debug, Clone)]
+struct Files {
+    status: Option<PathBuf>,
+    offer: Option<PathBuf>,
+}
+
+/// What was read.
+pub(super) struct Text {
+    pub(super) bytes: Vec<u8>,
+    pub(super) facts: Metadata,
+}
+
+impl Text {
+    /// When it was written.
+    pub(super) fn written(&self) -> SystemTime {
+        // Every file system of Linux has it.
+        self.facts.modified().unwrap_or(SystemTime::UNIX_EPOCH)
+    }
 }
 
 /// Why a folder or a file in it cannot be used.
@@ -80,14 +109,36 @@ impl Folders {
         if std::fs::create_dir_all(&run).is_ok()
             && rustix::fs::access(&run, rustix::fs::Access::WRITE_OK).is_ok()
         {
-            return Ok(Self { base: run });
+            return Ok(Self::below(run));
         }
         std::fs::create_dir_all(&base).map_err(|error| FolderError::System {
             doing: "make the folder of the instances",
             path: base.clone(),
             errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
         })?;
-        Ok(Self { base })
+        Ok(Self::below(base))
+    }
+
+    fn below(base: PathBuf) -> Self {
+        Self {
+            base,
+            foreign: BTreeMap::new(),
+        }
+    }
+
+    /// The same, with the files of services that somebody else runs.
+    #[must_use]
+    pub fn with_files_of(mut self, services: &[Service]) -> Self {
+        let foreign = services.iter().filter_map(|service| {
+            let foreign = service.foreign()?;
+            let files = Files {
+                status: foreign.status_file.clone(),
+                offer: foreign.offer_file.clone(),
+            };
+            Some((service.name.clone(), files))
+        });
+        self.foreign = foreign.collect();
+        self
     }
 
     /// Where they are, or would be made.
@@ -148,28 +199,44 @@ impl Folders {
     /// # Errors
     /// When something else lies there, or it is not a whole status document.
     pub fn status(&self, service: &ServiceName) -> Result<Option<Status>, FolderError> {
-        let folder = self.of(service);
-        let path = folder.join(STATUS);
-        let dir = match open_folder(&folder) {
-            Ok(dir) => dir,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => {
-                return Err(FolderError::System {
-                    doing: "open the folder of",
-                    path,
-                    errno,
-                });
+        Ok(self.dated_status(service)?.map(|(status, _)| status))
+    }
+
+    /// The same with the time at which it was written.
+    pub(super) fn dated_status(
+        &self,
+        service: &ServiceName,
+    ) -> Result<Option<(Status, SystemTime)>, FolderError> {
+        let read = match self.foreign.get(service) {
+            None => {
+                let path = self.of(service).join(STATUS);
+                (read_at(&path, open_folder), path)
             }
+            // Its folder is what the operator says, whatever leads there.
+            Some(Files {
+                status: Some(path), ..
+            }) => (read_at(path, follow_folder), path.clone()),
+            Some(Files { status: None, .. }) => return Ok(None),
         };
-        let Some(bytes) = read(&dir, &path, STATUS)? else {
+        let (text, path) = (read.0?, read.1);
+        let Some(text) = text else {
             return Ok(None);
         };
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| FolderError::NotUnderstood {
+        match serde_json::from_slice(&text.bytes) {
+            Ok(status) => Ok(Some((status, text.written()))),
+            Err(error) => Err(FolderError::NotUnderstood {
                 path,
                 reason: error.to_string(),
-            })
+            }),
+        }
+    }
+
+    /// Where a service looks for offers.
+    fn offer_file(&self, service: &ServiceName) -> Option<PathBuf> {
+        match self.foreign.get(service) {
+            None => Some(self.of(service).join(OFFER)),
+            Some(files) => files.offer.clone(),
+        }
     }
 
     /// Puts an offer there, whole.
@@ -177,14 +244,17 @@ impl Folders {
     /// # Errors
     /// When it cannot be written.
     pub fn offer(&self, service: &ServiceName, offer: &Offer) -> Result<(), FolderError> {
-        let folder = self.of(service);
-        let path = folder.join(OFFER);
+        // The settings do not let a service vote that has no such file.
+        let Some(path) = self.offer_file(service) else {
+            return Ok(());
+        };
+        let (folder, name) = parts(&path);
         let system = |doing, errno| FolderError::System {
             doing,
             path: path.clone(),
             errno,
         };
-        let dir = open_folder(&folder).map_err(|errno| system("open the folder of", errno))?;
+        let dir = open_folder(folder).map_err(|errno| system("open the folder of", errno))?;
         let temporary = format!(".offer-{}.tmp", std::process::id());
         // A left-over of a process of the same number: ours by its name, and never read.
         let _ = rustix::fs::unlinkat(&dir, &temporary, AtFlags::empty());
@@ -198,23 +268,26 @@ impl Folders {
         std::fs::File::from(file)
             .write_all(&bytes)
             .map_err(|error| system("write", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-        rustix::fs::renameat(&dir, &temporary, &dir, OFFER).map_err(|errno| system("rename", errno))
+        rustix::fs::renameat(&dir, &temporary, &dir, name).map_err(|errno| system("rename", errno))
     }
 
     /// Takes the offer of a rollout back; another rollout's stays. Whatever else the service put in its place goes.
     pub fn withdraw_offer(&self, service: &ServiceName, rollout: &RolloutId) {
-        let folder = self.of(service);
-        let Ok(dir) = open_folder(&folder) else {
+        let Some(path) = self.offer_file(service) else {
             return;
         };
-        let theirs = read(&dir, &folder.join(OFFER), OFFER)
+        let (folder, name) = parts(&path);
+        let Ok(dir) = open_folder(folder) else {
+            return;
+        };
+        let theirs = read(&dir, &path, name)
             .ok()
             .flatten()
-            .and_then(|bytes| serde_json::from_slice::<Offer>(&bytes).ok())
+            .and_then(|text| serde_json::from_slice::<Offer>(&text.bytes).ok())
             .is_some_and(|offer| offer.rollout != *rollout);
         if !theirs {
             // That there is none is what is wanted.
-            let _ = rustix::fs::unlinkat(&dir, OFFER, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&dir, name, AtFlags::empty());
         }
     }
 }
@@ -229,13 +302,42 @@ fn places(state: &Path) -> [PathBuf; 2] {
     [Path::new(RUN).join(hash), state.join("run")]
 }
 
+/// A file's folder and its name there.
+fn parts(path: &Path) -> (&Path, &OsStr) {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    (folder, path.file_name().unwrap_or_default())
+}
+
+/// What lies at a path; none where there is nothing, or no folder.
+pub(super) fn read_at(
+    path: &Path,
+    open: fn(&Path) -> Result<OwnedFd, Errno>,
+) -> Result<Option<Text>, FolderError> {
+    let (folder, name) = parts(path);
+    match open(folder) {
+        Ok(dir) => read(&dir, path, name),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(FolderError::System {
+            doing: "open the folder of",
+            path: path.to_owned(),
+            errno,
+        }),
+    }
+}
+
+/// A folder by whatever leads to it: `/var/run` is a link on most machines.
+pub(super) fn follow_folder(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
 fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
 }
 
 /// What lies under a name in an open folder; none where there is nothing. `path` is for people.
-fn read(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<Vec<u8>>, FolderError> {
+fn read(dir: &OwnedFd, path: &Path, name: &OsStr) -> Result<Option<Text>, FolderError> {
     let system = |doing, errno| FolderError::System {
         doing,
         path: path.to_owned(),
@@ -271,11 +373,14 @@ fn read(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<Vec<u8>>, Folde
         });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    std::fs::File::from(file)
-        .take(LARGEST)
+    let file = std::fs::File::from(file);
+    let facts = file
+        .metadata()
+        .map_err(|error| system("look at", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    file.take(LARGEST)
         .read_to_end(&mut bytes)
         .map_err(|error| system("read", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-    Ok(Some(bytes))
+    Ok(Some(Text { bytes, facts }))
 }
 
 #[cfg(test)]

@@ -134,6 +134,12 @@ impl Link {
         }
     }
 
+    /// Asks something and waits for the answer, during the opening alone.
+    pub(super) async fn request(&mut self, body: Body) -> Result<Result<Answer, Refusal>, LinkError> {
+        let id = self.send(body).await?;
+        self.answer_to(id).await
+    }
+
     /// Sends a request and gives its id.
     pub(super) async fn send(&mut self, body: Body) -> Result<u64, LinkError> {
         let id = self.next_id;

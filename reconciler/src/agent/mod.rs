@@ -9,6 +9,8 @@
 //!                              <- inotify, probes, checks
 //! ```
 //!
+//! It also keeps the services' output files small, while no rollout is under way.
+//!
 //! It never decides: what evidence means is core's business. It must never send a signal or stop a process
 //! itself: that is the guard's business, which outlives it.
 
@@ -16,12 +18,18 @@ mod answers;
 mod checks;
 mod commands;
 mod evidence;
+mod exposition;
 mod folders;
+mod foreign;
+mod http;
 mod link;
 mod mounts;
 mod orders;
+mod output;
+mod pending;
 mod phrases;
 mod probes;
+mod requests;
 mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,14 +37,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstep_core::rollout::{CheckVerdict, Event, MemberId};
-use lockstep_core::service::ServiceName;
+use lockstep_core::service::{HttpReload, Reload, ServiceName};
 use lockstep_guard::wire::{Definition, Supervised};
-use lockstep_protocol::{InstanceToken, Offer, RolloutId};
+use lockstep_protocol::{InstanceToken, Offer, RolloutId, SwitchNumber};
 use tokio::sync::mpsc;
 
 pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
+pub(crate) use foreign::{Named, expected_user, named, user_name};
 pub(crate) use link::{LinkError, Terms, claim, end_unused};
 pub(crate) use mounts::pinned_to_a_release;
+pub(crate) use output::Output;
+pub(crate) use requests::listens;
 pub(crate) use task::{Agent, AgentFailed};
 
 /// What the coordinator asks of the agent.
@@ -59,9 +70,12 @@ pub enum Order {
     },
     /// Queue reloads to these and unpause all. Answered by [`Event::Unpaused`].
     Unpause(Vec<Target>),
-    /// Send reloads to these, which are not paused. Answered by [`Event::Told`].
+    /// Send reload signals to these, which are not paused. Answered by [`Event::Told`].
     Tell(Vec<Target>),
-    /// Send reloads that were owed from before. Answered by [`Report::Reminded`]: they belong to no rollout.
+    /// Ask these over HTTP to reload, now that this switch is current. Answered by [`Event::Answered`] for each.
+    Request(SwitchNumber, Vec<Target>),
+    /// Send reloads that were owed from before. Answered by [`Report::Reminded`], maybe in parts: they belong to no
+    /// rollout.
     Remind(Vec<Target>),
     /// End and start these. Answered by [`Event::Ended`] and [`Event::Started`], or [`Event::StartFailed`].
     Restart(Vec<ServiceName>),
@@ -123,15 +137,33 @@ impl Orders {
     }
 }
 
-/// An instance that is meant, and the signal for it where one is to be sent.
+/// An instance that is meant, and how it is told.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// Which member.
     pub member: MemberId,
     /// The token of the instance that is meant.
     pub instance: InstanceToken,
-    /// The reload signal.
-    pub signal: Option<String>,
+    /// How it is told.
+    pub reload: Reload,
+    /// How long it may take to answer, where it answers.
+    pub within: Duration,
+}
+
+impl Target {
+    fn signal(&self) -> Option<&str> {
+        match &self.reload {
+            Reload::Signal(signal) => Some(signal),
+            Reload::Http(_) | Reload::Watch | Reload::Restart => None,
+        }
+    }
+
+    fn request(&self) -> Option<&HttpReload> {
+        match &self.reload {
+            Reload::Http(request) => Some(request),
+            Reload::Signal(_) | Reload::Watch | Reload::Restart => None,
+        }
+    }
 }
 
 /// What the agent tells the coordinator.
@@ -157,6 +189,13 @@ pub enum Report {
     },
     /// A service was started again by its restart policy.
     Restarted(ServiceName),
+    /// What became of the search for a service that somebody else runs, when that is news.
+    Sought {
+        /// Which.
+        service: ServiceName,
+        /// What became of it.
+        found: Sought,
+    },
     /// A check of a rollout came to its end.
     Checked {
         /// Of which rollout.
@@ -179,6 +218,28 @@ pub enum Report {
     Down(Result<(), String>),
 }
 
+/// What became of the search for a service that somebody else runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sought {
+    /// It lives, and is what is expected. Nobody knows yet which release it has read.
+    There,
+    /// Nobody lives: why.
+    Nobody(String),
+    /// Who lives there cannot be known, or is not what is expected: why, with the next step.
+    Unusable(String),
+}
+
+/// Where and as whom a command about a service runs.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// In which folder.
+    pub cwd: PathBuf,
+    /// In which environment.
+    pub env: BTreeMap<String, String>,
+    /// As which user; the reconciler's own when none.
+    pub user: Option<String>,
+}
+
 /// How the agent is set up.
 #[derive(Debug, Clone)]
 pub struct AgentSpec {
@@ -188,8 +249,14 @@ pub struct AgentSpec {
     pub program: PathBuf,
     /// The coordinator's term.
     pub term: u64,
-    /// The services.
+    /// The services that Lockstep runs.
     pub definitions: Vec<Definition>,
+    /// Those that somebody else runs.
+    pub foreign: BTreeMap<ServiceName, crate::settings::Foreign>,
+    /// Files that output is appended to, which are moved aside when they have grown.
+    pub outputs: Vec<Output>,
+    /// Where and as whom commands about each run.
+    pub surroundings: BTreeMap<ServiceName, Surroundings>,
     /// The instances' folders.
     pub folders: Folders,
     /// The volume: what is live is read there.

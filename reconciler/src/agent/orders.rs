@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lockstep_core::rollout::{CheckVerdict, Event};
+use lockstep_core::rollout::{CheckVerdict, Event, MemberId};
 use lockstep_guard::wire::{Body, InstanceRef};
 use tokio::time::Instant;
 
 use super::link::{Link, LinkError};
-use super::task::{Agent, Asked, Ended, Finished, Pending};
+use super::pending::{Asked, Pending};
+use super::task::{Agent, Ended, Finished};
 use super::{Order, Report, Target, checks, mounts};
 
 impl Agent {
@@ -19,29 +20,27 @@ impl Agent {
     ) -> Result<Option<Ended>, LinkError> {
         match order {
             Order::Hold(services) => {
-                let services = services.iter().map(ToString::to_string).collect();
+                self.rolling = true;
+                self.leave_outputs_alone();
+                // Who starts by himself cannot be held.
+                let ours = services.iter().filter(|service| !self.is_foreign(service));
+                let services = ours.map(ToString::to_string).collect();
                 self.ask(link, Body::Hold { services }, Pending::Nothing).await?;
             }
             Order::Release => {
                 self.probing.clear();
+                self.rolling = false;
                 // Offers are taken back when the guard has agreed: one that is deposed takes nothing away.
                 self.ask(link, Body::Release, Pending::Release).await?;
             }
             Order::Examine(targets) => {
-                let unfit = targets
-                    .iter()
-                    .filter_map(|target| {
-                        let pid = self.pids.get(&target.member.service)?;
-                        Some((target.member.clone(), mounts::pinned_to_a_release(*pid)?))
-                    })
-                    .collect();
-                let signals = signals_of(&targets);
-                self.ask(
-                    link,
-                    Body::Examine { signals },
-                    Pending::Examine { targets, unfit },
-                )
-                .await?;
+                self.rolling = true;
+                self.leave_outputs_alone();
+                if targets.iter().any(|target| target.request().is_some()) {
+                    self.see_who_listens(targets);
+                } else {
+                    self.examine(targets, BTreeMap::new(), link).await?;
+                }
             }
             Order::Pause {
                 targets,
@@ -66,19 +65,35 @@ impl Agent {
                 let body = Body::Signal {
                     signals: signals_of(&targets),
                 };
-                let signalled = targets.into_iter().filter(|target| target.signal.is_some());
+                let signalled = targets.into_iter().filter(|target| target.signal().is_some());
                 let whom = signalled.map(|target| target.member).collect();
                 self.ask(link, body, Pending::Tell(whom)).await?;
             }
+            Order::Request(switch, targets) => {
+                for target in targets {
+                    self.request(target, Some(switch));
+                }
+            }
             Order::Remind(targets) => {
+                let (requested, signalled): (Vec<_>, Vec<_>) =
+                    targets.into_iter().partition(|target| target.request().is_some());
+                for target in requested {
+                    self.request(target, None);
+                }
                 let body = Body::Signal {
-                    signals: signals_of(&targets),
+                    signals: signals_of(&signalled),
                 };
-                let whom = targets.into_iter().map(|target| (target.member, target.instance));
+                let whom = signalled
+                    .into_iter()
+                    .map(|target| (target.member, target.instance));
                 self.ask(link, body, Pending::Remind(whom.collect())).await?;
             }
             Order::Restart(services) => {
                 for service in services {
+                    if self.is_foreign(&service) {
+                        self.refuse_start(&service);
+                        continue;
+                    }
                     let body = Body::Stop {
                         service: service.to_string(),
                     };
@@ -87,13 +102,18 @@ impl Agent {
             }
             Order::Start(services) => {
                 for service in services {
+                    if self.is_foreign(&service) {
+                        self.refuse_start(&service);
+                        continue;
+                    }
                     let body = Body::Start {
                         service: service.to_string(),
                     };
                     self.ask(link, body, Pending::Start(service)).await?;
                 }
             }
-            Order::Stop(services) => {
+            Order::Stop(mut services) => {
+                services.retain(|service| !self.is_foreign(service));
                 if services.is_empty() {
                     self.tell(Report::Stopped(Ok(())));
                 }
@@ -122,7 +142,10 @@ impl Agent {
                 }
             }
             Order::Probe(services) => self.probe(services),
-            Order::Look => self.look(true),
+            Order::Look => {
+                self.follow(link).await?;
+                self.look(true);
+            }
             Order::Check {
                 rollout,
                 service,
@@ -143,6 +166,25 @@ impl Agent {
             }
         }
         Ok(None)
+    }
+
+    /// Sees whether these see the volume, and has the guard see whether they can be signalled.
+    pub(super) async fn examine(
+        &mut self,
+        targets: Vec<Target>,
+        mut unfit: BTreeMap<MemberId, String>,
+        link: &mut Link,
+    ) -> Result<(), LinkError> {
+        // Answered before what follows is.
+        self.follow(link).await?;
+        unfit.extend(targets.iter().filter_map(|target| {
+            let pid = self.pids.get(&target.member.service)?;
+            Some((target.member.clone(), mounts::pinned_to_a_release(*pid)?))
+        }));
+        let body = Body::Examine {
+            signals: signals_of(&targets),
+        };
+        self.ask(link, body, Pending::Examine { targets, unfit }).await
     }
 
     pub(super) async fn ask(
@@ -178,6 +220,7 @@ impl Agent {
             | Order::Examine(_)
             | Order::Unpause(_)
             | Order::Tell(_)
+            | Order::Request(..)
             | Order::Remind(_)
             | Order::Restart(_)
             | Order::Start(_)
@@ -201,14 +244,14 @@ fn reference(target: &Target) -> InstanceRef {
 fn signals_of(targets: &[Target]) -> Vec<(InstanceRef, String)> {
     targets
         .iter()
-        .filter_map(|target| Some((reference(target), target.signal.clone()?)))
+        .filter_map(|target| Some((reference(target), target.signal()?.to_owned())))
         .collect()
 }
 
 fn by_service(targets: &[Target]) -> BTreeMap<String, String> {
     targets
         .iter()
-        .filter_map(|target| Some((target.member.service.to_string(), target.signal.clone()?)))
+        .filter_map(|target| Some((target.member.service.to_string(), target.signal()?.to_owned())))
         .collect()
 }
 

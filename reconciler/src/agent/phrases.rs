@@ -23,7 +23,7 @@ pub(super) fn members(faults: BTreeMap<String, SignalFault>) -> BTreeMap<MemberI
 }
 
 pub(super) fn fault_phrase(fault: &SignalFault, target: &Target) -> String {
-    let signal = target.signal.as_deref().unwrap_or("the signal");
+    let signal = target.signal().unwrap_or("the signal");
     match fault {
         SignalFault::Gone => "the process is gone".to_owned(),
         SignalFault::WouldKill => format!(
@@ -67,6 +67,6 @@ pub(super) fn phrase(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exited with status {code}"),
         Exit::Signal(signal) => format!("was killed by {signal}"),
-        Exit::Unknown => "ended (how is unknown: an earlier guard was its parent)".to_owned(),
+        Exit::Unknown => "ended (how is unknown: its parent was not this guard)".to_owned(),
     }
 }

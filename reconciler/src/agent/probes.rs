@@ -1,21 +1,23 @@
 //! Probes: one look from outside, with a time limit of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
+use hyper::http::Method;
 use lockstep_core::rollout::ProbeResult;
 use lockstep_core::service::ServiceName;
-use lockstep_guard::wire::Definition;
 use lockstep_protocol::{RELEASE_FILE, Release, env};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use super::Surroundings;
 use super::commands::{self, Unsuccessful};
 use super::task::{Agent, Finished};
-use crate::settings::{Equals, ProbeKind, States};
+use super::{exposition, http};
+use crate::settings::{Equals, Place, ProbeKind, States};
 
 /// While a rollout waits for probes, they are not slower than this.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
@@ -23,8 +25,9 @@ const PROBE_EVERY: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(2);
 /// The same for a command, which has to start first.
 const COMMAND_LONGEST: Duration = Duration::from_secs(5);
-/// No answer that is looked into is longer.
-const LONGEST_ANSWER: usize = 64 * 1024;
+/// No answer that is looked into is longer: a document of its own, or all metrics of a program.
+const LONGEST_JSON: usize = 64 * 1024;
+const LONGEST_METRICS: usize = 4 * 1024 * 1024;
 /// As much of a wrong value is shown.
 const VALUE_SHOWN: usize = 100;
 
@@ -61,8 +64,7 @@ impl Agent {
                 probe.every
             };
             *due = now + every;
-            let mut definitions = self.spec.definitions.iter();
-            let Some(definition) = definitions.find(|known| known.service == service.as_str()) else {
+            let Some(surroundings) = self.spec.surroundings.get(service) else {
                 continue;
             };
             if self.commands.contains_key(service) {
@@ -70,7 +72,7 @@ impl Agent {
             }
             let look = Look {
                 kind: probe.kind.clone(),
-                service: definition.clone(),
+                service: surroundings.clone(),
                 volume: self.spec.volume.clone(),
             };
             let (name, began) = (service.clone(), self.clock.now());
@@ -91,7 +93,7 @@ impl Agent {
 /// One look: what is asked, and of whom.
 struct Look {
     kind: ProbeKind,
-    service: Definition,
+    service: Surroundings,
     volume: PathBuf,
 }
 
@@ -112,54 +114,37 @@ impl Look {
     }
 
     async fn http(&self, authority: &str, path: &str, states: Option<&States>) -> Result<(), String> {
-        let url = format!("http://{authority}{path}");
-        let failed = |error: &dyn std::fmt::Display| format!("GET {url}: {error}");
         // What is live is read first: an answer to a later question is about nothing older.
         let states = match states {
             Some(states) => Some((states, live(self.volume.clone()).await?.1)),
             None => None,
         };
-        let stream = TcpStream::connect(authority)
-            .await
-            .map_err(|error| failed(&error))?;
-        let io = hyper_util::rt::TokioIo::new(stream);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
-            .await
-            .map_err(|error| failed(&error))?;
-        let request = hyper::Request::get(path)
-            .header(hyper::header::HOST, authority)
-            .header(hyper::header::USER_AGENT, "lockstep-probe")
-            .body(http_body_util::Empty::<hyper::body::Bytes>::new())
-            .map_err(|error| failed(&error))?;
-        let exchange = async {
-            let response = sender
-                .send_request(request)
-                .await
-                .map_err(|error| failed(&error))?;
-            if !response.status().is_success() {
-                return Err(failed(&format_args!("status {}", response.status())));
-            }
-            let Some((states, live)) = states else {
-                return Ok(());
-            };
-            let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
-            let body = body.map_err(|error| {
-                if error.is::<http_body_util::LengthLimitError>() {
-                    failed(&format_args!("the answer is longer than {LONGEST_ANSWER} bytes"))
-                } else {
-                    failed(&error)
+        http::exchange(
+            (Method::GET, authority, path),
+            "lockstep-probe",
+            async |response| {
+                if !response.status().is_success() {
+                    return Err(format!("status {}", response.status()));
                 }
-            })?;
-            judge(&body.to_bytes(), states, &live).map_err(|error| failed(&error))
-        };
-        // The connection is driven here, not detached: it ends with this look. One that the server closes behind
-        // its answer has delivered that answer first.
-        let mut exchange = std::pin::pin!(exchange);
-        tokio::select! {
-            biased;
-            result = &mut exchange => result,
-            _ = connection => exchange.await,
-        }
+                let Some((states, live)) = states else {
+                    return Ok(());
+                };
+                let longest = match states.place {
+                    Place::Json(_) => LONGEST_JSON,
+                    Place::Metric { .. } => LONGEST_METRICS,
+                };
+                let body = Limited::new(response.into_body(), longest).collect().await;
+                let body = body.map_err(|error| {
+                    if error.is::<http_body_util::LengthLimitError>() {
+                        format!("the answer is longer than {longest} bytes")
+                    } else {
+                        error.to_string()
+                    }
+                })?;
+                judge(&body.to_bytes(), states, &live)
+            },
+        )
+        .await
     }
 
     async fn exec(&self, words: &[String]) -> Result<(), String> {
@@ -237,32 +222,101 @@ fn read_live(volume: &Path) -> Result<(PathBuf, Release), String> {
 
 /// Whether an answer states what is live.
 fn judge(answer: &[u8], states: &States, live: &Release) -> Result<(), String> {
-    let States { field, equals } = states;
-    let answer: serde_json::Value =
-        serde_json::from_slice(answer).map_err(|error| format!("the answer is no JSON: {error}"))?;
-    let found = answer
-        .pointer(field)
-        .ok_or_else(|| format!("the answer has no {field:?}"))?;
-    let (expected, is_it) = match equals {
-        Equals::Revision => {
-            let revision = live.revision.as_str();
-            let short = live.revision.short().len();
-            let is_it = found
+    match &states.place {
+        Place::Json(field) => {
+            let answer: serde_json::Value =
+                serde_json::from_slice(answer).map_err(|error| format!("the answer is no JSON: {error}"))?;
+            let found = answer
+                .pointer(field)
+                .ok_or_else(|| format!("the answer has no {field:?}"))?;
+            if found
                 .as_str()
-                .is_some_and(|text| text.len() >= short && revision.starts_with(text));
-            (format!("the revision {revision}"), is_it)
+                .is_some_and(|text| is_live(text, states.equals, live))
+            {
+                return Ok(());
+            }
+            let found = found.to_string();
+            Err(unlike(&format!("{field:?}"), &found, states.equals, live))
         }
-        Equals::Digest => {
-            let digest = live.digest.to_string();
-            let is_it = found.as_str() == Some(digest.as_str());
-            (format!("the digest {digest}"), is_it)
+        Place::Metric { name, label, labels } => {
+            let found = stated(answer, name, label, labels)?;
+            if is_live(&found, states.equals, live) {
+                return Ok(());
+            }
+            let place = format!("the label {label:?} of {name}");
+            Err(unlike(&place, &format!("{found:?}"), states.equals, live))
         }
-    };
-    if is_it {
-        return Ok(());
     }
-    let found: String = found.to_string().chars().take(VALUE_SHOWN).collect();
-    Err(format!("{field:?} is {found}, and {expected} is expected"))
+}
+
+/// What the label of a metric says. By convention its value is 1, and one series is there for each value of the label:
+/// those of the past are gone, or 0.
+fn stated(
+    answer: &[u8],
+    name: &str,
+    label: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<String, String> {
+    let text = std::str::from_utf8(answer).map_err(|error| format!("the answer is no text: {error}"))?;
+    let mut all = exposition::series(text, name)?;
+    if all.is_empty() {
+        return Err(format!("the answer has no metric {name}"));
+    }
+    all.retain(|one| {
+        labels
+            .iter()
+            .all(|(name, value)| one.labels.get(name) == Some(value))
+    });
+    if all.is_empty() {
+        return Err(format!("no series of {name} has the labels {labels:?}"));
+    }
+    #[allow(
+        clippy::float_cmp,
+        reason = "it is 1 exactly, or it is not what is looked for"
+    )]
+    all.retain(|one| one.value == 1.0);
+    if all.is_empty() {
+        return Err(format!("no series of {name} is 1"));
+    }
+    let mut stated = all
+        .into_iter()
+        .map(|mut one| {
+            one.labels
+                .remove(label)
+                .ok_or_else(|| format!("{name} has no label {label:?}"))
+        })
+        .collect::<Result<BTreeSet<_>, _>>()?;
+    match (stated.pop_first(), stated.pop_first()) {
+        (Some(one), None) => Ok(one),
+        (one, other) => Err(format!(
+            "two series of {name} are 1, for the {label:?} {} and {}: the one of the past must go, or be 0",
+            clipped(&one.unwrap_or_default()),
+            clipped(&other.unwrap_or_default())
+        )),
+    }
+}
+
+fn is_live(text: &str, equals: Equals, live: &Release) -> bool {
+    match equals {
+        Equals::Revision => {
+            let short = live.revision.short().len();
+            text.len() >= short && live.revision.as_str().starts_with(text)
+        }
+        Equals::Digest => text == live.digest.to_string(),
+    }
+}
+
+/// What stands somewhere is not what is live.
+fn unlike(place: &str, found: &str, equals: Equals, live: &Release) -> String {
+    let expected = match equals {
+        Equals::Revision => format!("the revision {}", live.revision),
+        Equals::Digest => format!("the digest {}", live.digest),
+    };
+    format!("{place} is {}, and {expected} is expected", clipped(found))
+}
+
+fn clipped(text: &str) -> String {
+    text.chars().take(VALUE_SHOWN).collect()
 }
 
 #[cfg(test)]
@@ -284,7 +338,7 @@ mod tests {
 
     fn asked(field: &str, equals: Equals) -> States {
         States {
-            field: field.to_owned(),
+            place: Place::Json(field.to_owned()),
             equals,
         }
     }
@@ -349,5 +403,64 @@ mod tests {
         let text = serde_json::to_string(&release()).unwrap();
         std::fs::write(folder.join(RELEASE_FILE), text).unwrap();
         assert_eq!(read_live(volume.path()), Ok((folder, release())));
+    }
+
+    #[test]
+    fn a_metric_states_what_is_live_in_a_label() {
+        let states = |labels: &[(&str, &str)]| States {
+            place: Place::Metric {
+                name: "app_config_info".to_owned(),
+                label: "hash".to_owned(),
+                labels: labels
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+            },
+            equals: Equals::Digest,
+        };
+        let digest = release().digest.to_string();
+        let judged = |text: &str, labels: &[(&str, &str)]| {
+            let text = text.replace("LIVE", &digest);
+            judge(text.as_bytes(), &states(labels), &release())
+        };
+        let live = "up 1\napp_config_info{hash=\"LIVE\"} 1\n";
+        assert_eq!(judged(live, &[]), Ok(()));
+        // What ran before may still be shown, as 0; several processes may say the same.
+        let mixed = "app_config_info{hash=\"old\"} 0\napp_config_info{hash=\"LIVE\",pid=\"1\"} 1\n\
+                     app_config_info{hash=\"LIVE\",pid=\"2\"} 1.0\napp_config_info{hash=\"x\",part=\"y\"} 1\n";
+        assert_eq!(judged(mixed, &[("pid", "2")]), Ok(()));
+        assert_eq!(
+            judged(mixed, &[]).unwrap_err(),
+            format!(
+                "two series of app_config_info are 1, for the \"hash\" {digest} and x: the one of the past must go, or \
+                 be 0"
+            )
+        );
+        assert_eq!(
+            judged(mixed, &[("part", "y")]).unwrap_err(),
+            format!("the label \"hash\" of app_config_info is \"x\", and the digest {digest} is expected")
+        );
+        for (text, words) in [
+            ("up 1\n", "the answer has no metric app_config_info"),
+            (
+                "app_config_info{hash=\"LIVE\"} 0\n",
+                "no series of app_config_info is 1",
+            ),
+            (
+                "app_config_info{digest=\"LIVE\"} 1\n",
+                "app_config_info has no label \"hash\"",
+            ),
+            (
+                "app_config_info{hash=\"LIVE} 1\n",
+                "line 1 is no sample of app_config_info",
+            ),
+        ] {
+            assert_eq!(judged(text, &[]).unwrap_err(), words);
+        }
+        let error = judged(live, &[("job", "a")]).unwrap_err();
+        assert_eq!(
+            error,
+            "no series of app_config_info has the labels {\"job\": \"a\"}"
+        );
     }
 }

@@ -3,30 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use lockstep_core::ledger::back_off;
-use lockstep_core::rollout::{CheckVerdict, Event, Evidence, MemberId, ProbeResult};
+use lockstep_core::rollout::{Answer, CheckVerdict, Event, Evidence, MemberId, ProbeResult};
 use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Body, Process, Supervised};
-use lockstep_protocol::{InstanceToken, RolloutId};
+use lockstep_protocol::{RolloutId, SwitchNumber};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use super::evidence::Heard;
-use super::link::{ANSWER_WITHIN, HELLO_WITHIN, Link, LinkError};
-use super::{AgentSpec, Order, Report, Target};
+use super::foreign::Followed;
+use super::link::{HELLO_WITHIN, Link, LinkError};
+use super::pending::{Asked, Pending};
+use super::requests::answered;
+use super::{AgentSpec, Order, Report, Target, foreign};
 use crate::clock::Clock;
 
 /// Statement files are looked at this often although nothing was heard: inotify is a doorbell, no evidence.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// While a rollout is under way, the files of services that somebody else runs: they lie anywhere, and no bell is there.
+const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(20);
 /// A guard that has said nothing for this long is asked whether it is there: what it has been asked may take as long
 /// as a service takes to end, and with nothing asked of it nobody would notice that it hangs.
 const QUIET_FOR: Duration = Duration::from_secs(5);
-/// What a pause may take beyond its limit until the guard has answered: the holder has ended it by then.
-const PAUSE_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the agent could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +43,7 @@ pub struct Agent {
     pub(super) clock: Clock,
     orders: mpsc::UnboundedReceiver<(u64, Order)>,
     /// How often the guard was lost.
-    losses: u64,
+    pub(super) losses: u64,
     reports: mpsc::UnboundedSender<Report>,
     pub(super) pending: BTreeMap<u64, Asked>,
     heard: Heard,
@@ -48,61 +52,19 @@ pub struct Agent {
     pub(super) probe_due: BTreeMap<ServiceName, Instant>,
     /// Whose probe is a command that has not ended: never two at once.
     pub(super) commands: BTreeMap<ServiceName, AbortHandle>,
+    /// Reloads over HTTP that are not answered: one a service.
+    pub(super) requests: BTreeMap<ServiceName, AbortHandle>,
     pub(super) offered: BTreeMap<ServiceName, RolloutId>,
     pub(super) pids: BTreeMap<ServiceName, u32>,
+    /// Services that somebody else runs.
+    pub(super) followed: BTreeMap<ServiceName, Followed>,
+    /// A rollout is under way.
+    pub(super) rolling: bool,
+    /// Output files are being moved aside: set it to have quiet.
+    pub(super) rotating: Option<Arc<AtomicBool>>,
     doorbell: Arc<Notify>,
     /// Held for its drop: it ends the watch.
     _watcher: notify::RecommendedWatcher,
-}
-
-/// A request that is not answered yet.
-pub(super) struct Asked {
-    pub(super) what: Pending,
-    /// When the guard must have answered; none: whether it is there is asked beside it.
-    pub(super) due: Option<Instant>,
-}
-
-/// What an answer of the guard means.
-pub(super) enum Pending {
-    Examine {
-        targets: Vec<Target>,
-        unfit: BTreeMap<MemberId, String>,
-    },
-    Pause {
-        limit: Duration,
-    },
-    Unpause,
-    /// A signal to these.
-    Tell(Vec<MemberId>),
-    /// A signal to these, outside of a rollout.
-    Remind(Vec<(MemberId, InstanceToken)>),
-    Start(ServiceName),
-    StopToStart(ServiceName),
-    Stop {
-        service: ServiceName,
-    },
-    Dismiss,
-    Shutdown,
-    Release,
-    Nothing,
-}
-
-impl Pending {
-    /// How long the guard may take to answer; none: as long as a service may take to start or to end.
-    pub(super) fn patience(&self) -> Option<Duration> {
-        match self {
-            Self::Pause { limit } => Some(limit.saturating_add(PAUSE_ENDS_WITHIN)),
-            Self::Examine { .. }
-            | Self::Unpause
-            | Self::Tell(_)
-            | Self::Remind(_)
-            | Self::Release
-            | Self::Nothing => Some(ANSWER_WITHIN),
-            Self::Start(_) | Self::StopToStart(_) | Self::Stop { .. } | Self::Dismiss | Self::Shutdown => {
-                None
-            }
-        }
-    }
 }
 
 /// What a task of the agent's came to.
@@ -116,6 +78,22 @@ pub(super) enum Finished {
         service: ServiceName,
         verdict: CheckVerdict,
     },
+    /// Whether these listen where they are to be told, as an examination begins.
+    Listened {
+        targets: Vec<Target>,
+        unfit: BTreeMap<MemberId, String>,
+        /// How often the guard had been lost when it was asked.
+        losses: u64,
+    },
+    /// A reload over HTTP was answered.
+    Answered {
+        target: Target,
+        /// The switch that it is about; none: it was owed.
+        switch: Option<SwitchNumber>,
+        answer: Answer,
+    },
+    /// Output files were moved aside.
+    Rotated,
 }
 
 /// How the conversation with the guard ended.
@@ -164,8 +142,12 @@ impl Agent {
             probing: BTreeSet::new(),
             probe_due: BTreeMap::new(),
             commands: BTreeMap::new(),
+            requests: BTreeMap::new(),
             offered: BTreeMap::new(),
             pids: BTreeMap::new(),
+            followed: BTreeMap::new(),
+            rolling: false,
+            rotating: None,
             doorbell,
             _watcher: watcher,
         })
@@ -177,8 +159,15 @@ impl Agent {
         loop {
             match self.open().await {
                 Ok(None) => break,
-                Ok(Some((link, services))) => {
+                Ok(Some((mut link, services))) => {
                     tries = 0;
+                    let services = match self.attach_all(&mut link, services).await {
+                        Ok(services) => services,
+                        Err(error) => {
+                            tracing::error!(%error, "the guard is lost");
+                            continue;
+                        }
+                    };
                     let ages = services
                         .iter()
                         .filter_map(|known| {
@@ -211,6 +200,10 @@ impl Agent {
                                            may live: try `lockstep down` again";
                                 self.tell(Report::Down(Err(why.to_owned())));
                             }
+                            // Not called back, but not waited for: whoever did not answer is asked again.
+                            for request in std::mem::take(&mut self.requests).into_values() {
+                                request.abort();
+                            }
                             self.losses += 1;
                             self.tell(Report::Event(Event::AgentLost));
                         }
@@ -236,6 +229,7 @@ impl Agent {
                 }
             }
         }
+        self.leave_outputs_alone();
         self.work.shutdown().await;
     }
 
@@ -296,10 +290,11 @@ impl Agent {
 
     /// One conversation with the guard.
     async fn converse(&mut self, mut link: Link) -> Ended {
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut looked_at = Instant::now();
         let mut heard_at = Instant::now();
         loop {
             let probe_at = self.next_probe();
+            let look_at = looked_at + self.look_every();
             let answer_by = self.pending.values().filter_map(|asked| asked.due).min();
             let ended = tokio::select! {
                 // The coordinator wants something. Receiving is cancel-safe.
@@ -328,7 +323,11 @@ impl Agent {
                 }
                 // A doorbell may be missed.
                 () = tokio::time::sleep_until(look_at) => {
-                    look_at = Instant::now() + LOOK_EVERY;
+                    looked_at = Instant::now();
+                    self.rotate_outputs();
+                    if let Err(error) = self.follow(&mut link).await {
+                        return self.lost(&error);
+                    }
                     self.look(false);
                     if heard_at.elapsed() < QUIET_FOR {
                         Ok(None)
@@ -341,31 +340,43 @@ impl Agent {
                     self.begin_probes();
                     Ok(None)
                 }
-                // A probe or a check came to its end.
+                // A probe, a check or a request came to its end.
                 Some(finished) = self.work.join_next_with_id() => {
                     match finished {
                         Ok((id, finished)) => {
-                            self.commands.retain(|_, command| command.id() != id);
-                            self.finish(finished);
+                            self.forget(id);
+                            self.finish(finished, &mut link).await.map(|()| None)
                         }
                         // One that was given up.
-                        Err(error) => self.commands.retain(|_, command| command.id() != error.id()),
+                        Err(error) => {
+                            self.forget(error.id());
+                            Ok(None)
+                        }
                     }
-                    Ok(None)
                 }
             };
             match ended {
                 Ok(None) => {}
                 Ok(Some(ended)) => return ended,
-                Err(error) => {
-                    tracing::error!(%error, "the guard is lost");
-                    // One that has ended is replaced at once, and if not that is told.
-                    if let LinkError::Silent { .. } = error {
-                        self.tell(Report::Unreachable(error.to_string()));
-                    }
-                    return Ended::Lost;
-                }
+                Err(error) => return self.lost(&error),
             }
+        }
+    }
+
+    fn lost(&self, error: &LinkError) -> Ended {
+        tracing::error!(%error, "the guard is lost");
+        // One that has ended is replaced at once, and if not that is told.
+        if let LinkError::Silent { .. } = error {
+            self.tell(Report::Unreachable(error.to_string()));
+        }
+        Ended::Lost
+    }
+
+    fn look_every(&self) -> Duration {
+        if self.rolling && !self.followed.is_empty() {
+            LOOK_CLOSELY_EVERY
+        } else {
+            LOOK_EVERY
         }
     }
 
@@ -388,19 +399,50 @@ impl Agent {
     }
 
     pub(super) fn look(&mut self, again: bool) {
-        let names: Vec<_> = self
-            .spec
-            .definitions
-            .iter()
+        let supervised = self.spec.definitions.iter();
+        let names: Vec<_> = supervised
             .map(|definition| ServiceName::new(&definition.service))
             .collect();
-        for event in self.heard.look(&self.spec.folders, names.iter(), again) {
+        let folders = &self.spec.folders;
+        let mut news = self.heard.look(names.iter(), again, |service| {
+            folders.status(service).map_err(|error| error.to_string())
+        });
+        let attached = self.attached();
+        news.extend(self.heard.look(attached.keys(), again, |service| {
+            foreign::statement(folders, service, &attached[service])
+        }));
+        for event in news {
             self.tell(Report::Event(event));
         }
     }
 
-    fn finish(&mut self, finished: Finished) {
-        self.tell(match finished {
+    fn forget(&mut self, task: tokio::task::Id) {
+        self.commands.retain(|_, command| command.id() != task);
+        self.requests.retain(|_, request| request.id() != task);
+    }
+
+    async fn finish(&mut self, finished: Finished, link: &mut Link) -> Result<(), LinkError> {
+        let report = match finished {
+            Finished::Listened {
+                targets,
+                unfit,
+                losses,
+            } => {
+                // One that was asked before a loss is answered by it.
+                if losses == self.losses {
+                    self.examine(targets, unfit, link).await?;
+                }
+                return Ok(());
+            }
+            Finished::Answered {
+                target,
+                switch,
+                answer,
+            } => answered(target, switch, answer),
+            Finished::Rotated => {
+                self.rotating = None;
+                return Ok(());
+            }
             Finished::Probe { service, result } => Report::Event(Event::Evidence {
                 member: MemberId::only(&service),
                 evidence: Evidence::Probed(result),
@@ -414,7 +456,9 @@ impl Agent {
                 service,
                 verdict,
             },
-        });
+        };
+        self.tell(report);
+        Ok(())
     }
 }
 
@@ -427,13 +471,16 @@ async fn sleep_until(moment: Option<Instant>) {
 
 /// For how long a process has lived.
 fn age(process: &Process) -> Option<Duration> {
+    age_of(process.start_ticks)
+}
+
+/// For how long a process has lived that began then.
+pub(super) fn age_of(start_ticks: u64) -> Option<Duration> {
     let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let now = Duration::new(
         u64::try_from(since_boot.tv_sec).ok()?,
         u32::try_from(since_boot.tv_nsec).ok()?,
     );
     let ticks = rustix::param::clock_ticks_per_second().max(1);
-    Some(now.saturating_sub(Duration::from_millis(
-        process.start_ticks.saturating_mul(1000) / ticks,
-    )))
+    Some(now.saturating_sub(Duration::from_millis(start_ticks.saturating_mul(1000) / ticks)))
 }

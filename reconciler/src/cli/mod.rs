@@ -86,6 +86,8 @@ enum Command {
     Man(completions::Man),
     #[command(hide = true)]
     DemoMinder(demo::Minder),
+    #[command(hide = true)]
+    DoctorPatient(doctor::Patient),
 }
 
 /// Where the settings are, and whether somebody said so.
@@ -225,6 +227,7 @@ pub fn main() -> ExitCode {
         Command::Completions(command) => command.execute(),
         Command::Man(command) => command.execute(),
         Command::DemoMinder(command) => command.execute(),
+        Command::DoctorPatient(command) => command.execute(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -247,8 +247,11 @@ impl Coordinator {
             .services
             .iter()
             .filter_map(|service| {
+                let known = self.settings.service(&ServiceName::new(&service.service));
+                let ours = known.is_some_and(|known| known.supervised().is_some());
                 let effect = match &service.effect {
-                    _ if first => Effect::Start,
+                    _ if first && ours => Effect::Start,
+                    _ if first => Effect::Reload,
                     ServiceEffect::Unaffected => return None,
                     ServiceEffect::Reload => Effect::Reload,
                     ServiceEffect::Restart { .. } => Effect::Restart,

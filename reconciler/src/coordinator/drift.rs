@@ -190,7 +190,7 @@ impl Coordinator {
 pub(super) fn effect(reader: &Reader) -> Effect {
     match reader.reload {
         Reload::Restart => Effect::Restart,
-        Reload::Signal(_) | Reload::Watch => Effect::Reload,
+        Reload::Signal(_) | Reload::Http(_) | Reload::Watch => Effect::Reload,
     }
 }
 

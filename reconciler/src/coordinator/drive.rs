@@ -27,6 +27,7 @@ impl Coordinator {
                     .or_default()
                     .restarts += 1;
             }
+            Report::Sought { service, found } => self.sought(&service, found),
             Report::Unreachable(why) => self.unreachable(why),
             Report::Event(event) => {
                 if event == Event::AgentLost {
@@ -131,6 +132,7 @@ impl Coordinator {
             | Event::SwitchFailed { .. }
             | Event::Unpaused { .. }
             | Event::Told { .. }
+            | Event::Answered { .. }
             | Event::PauseExpired
             | Event::Flushed
             | Event::FlushFailed { .. }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lockstep_core::rollout::{self, Command, Event, Life, MemberId, Side};
-use lockstep_core::service::{Reload, ServiceName};
+use lockstep_core::service::ServiceName;
 use lockstep_protocol::{Offer, PROTOCOL, Release};
 use lockstep_volume::{Intent, JOURNAL_VERSION};
 
@@ -44,6 +44,10 @@ impl Coordinator {
                 let targets = self.targets(&members);
                 self.order(Order::Tell(targets));
             }
+            Command::Request(switch, members) => {
+                let targets = self.targets(&members);
+                self.order(Order::Request(switch, targets));
+            }
             Command::Flush => {
                 let switched = self.active.as_ref().and_then(|active| active.switched.clone());
                 self.volume.ask(Job::Complete(switched));
@@ -71,7 +75,7 @@ impl Coordinator {
         self.orders.give(order);
     }
 
-    /// The instances that are meant now, with the signals their services are told by.
+    /// The instances that are meant now, with how they are told.
     fn targets(&self, members: &[MemberId]) -> Vec<Target> {
         let Some(active) = &self.active else {
             return Vec::new();
@@ -83,14 +87,11 @@ impl Coordinator {
                 let Life::Alive(instance) = &member.life else {
                     return None;
                 };
-                let signal = match &member.reload {
-                    Reload::Signal(signal) => Some(signal.clone()),
-                    Reload::Watch | Reload::Restart => None,
-                };
                 Some(Target {
                     member: id.clone(),
                     instance: instance.clone(),
-                    signal,
+                    reload: member.reload.clone(),
+                    within: member.within,
                 })
             })
             .collect()

@@ -10,8 +10,11 @@ use lockstep_core::service::{Reload, ServiceName, Tier};
 use lockstep_protocol::InstanceToken;
 
 use super::Coordinator;
-use crate::agent::{Order, Target};
+use crate::agent::{Order, Sought, Target};
 use crate::events::Event as Record;
+
+/// The alarm that somebody else's process cannot be found, or is not what is expected.
+const FOREIGN: &str = "foreign";
 
 impl Coordinator {
     /// The members of a rollout: everybody the plan touches, with what is known of them now.
@@ -33,6 +36,8 @@ impl Coordinator {
                 // One that states to run what was given up has to leave it like everybody else.
                 let left_behind =
                     state == InstanceState::Diverged && self.store.ledger().unheard.contains_key(name);
+                // One that somebody else runs may live before the first release, and has taken none.
+                let first = first && service.supervised().is_some();
                 let part = if first || state.participates() || left_behind {
                     rollout::Part::Participant
                 } else {
@@ -49,7 +54,8 @@ impl Coordinator {
                     reload: service.reload.clone(),
                     tier: service.verify.tier,
                     within: service.verify.within,
-                    stop_within: service.process.stop_within,
+                    stop_within: service.stop_within(),
+                    supervised: service.supervised().is_some(),
                     check: service.check.is_some(),
                     life,
                     progress: rollout::Progress::Waiting,
@@ -77,20 +83,66 @@ impl Coordinator {
                 continue;
             };
             let state = instance.state(&service.name, &service.verify, live.as_ref(), &self.reads, now);
-            if let (true, Some(alive), Reload::Signal(signal)) =
+            if let (true, Some(alive), Reload::Signal(_) | Reload::Http(_)) =
                 (state.participates(), &instance.alive, &service.reload)
             {
-                let (instance_token, signal) = (alive.instance.clone(), Some(signal.clone()));
                 targets.push(Target {
                     member: id,
-                    instance: instance_token,
-                    signal,
+                    instance: alive.instance.clone(),
+                    reload: service.reload.clone(),
+                    within: service.verify.within,
                 });
                 instance.note_sent(now);
             }
         }
         if !targets.is_empty() {
             self.order(Order::Remind(targets));
+        }
+    }
+
+    /// A service that somebody else runs was found, or was not.
+    pub(super) fn sought(&mut self, service: &ServiceName, found: Sought) {
+        let now = self.clock.now();
+        let known = self.settings.service(service);
+        let Some((tier, reload)) = known.map(|known| (known.verify.tier, known.reload.clone())) else {
+            return;
+        };
+        let instance = self.instances.entry(MemberId::only(service)).or_default();
+        self.unusable.remove(service);
+        match found {
+            Sought::There => {
+                // It may have read what was live before the process was noticed, and says nothing.
+                let blind =
+                    tier < Tier::Acknowledged && matches!(reload, Reload::Signal(_) | Reload::Http(_));
+                if blind && self.live.is_some() && self.active.is_none() {
+                    instance.owe(now);
+                }
+            }
+            Sought::Nobody(why) => instance.ended = Some(why),
+            Sought::Unusable(why) => {
+                instance.ended = Some(why.clone());
+                let message = format!("{service}: {why}");
+                self.unusable.insert(service.clone(), message.clone());
+                self.tell_or_wait(Record {
+                    service: Some(service.to_string()),
+                    message,
+                    ..Record::new("Alarm")
+                });
+            }
+        }
+        if self.unusable.is_empty() {
+            self.alarms.remove(FOREIGN);
+        } else {
+            let all: Vec<_> = self.unusable.values().cloned().collect();
+            self.alarms.insert(FOREIGN, all.join("; "));
+        }
+    }
+
+    /// Tells something; while somebody may be paused nothing is written, and it is told later.
+    fn tell_or_wait(&mut self, record: Record) {
+        match self.active.as_mut().filter(|active| active.quiet) {
+            Some(active) => active.waiting.push(record),
+            None => self.events.append([record]),
         }
     }
 
@@ -141,8 +193,8 @@ impl Coordinator {
         let now = self.clock.now();
         for (id, member) in &rollout.members {
             let blind = member.tier < Tier::Acknowledged && member.part == rollout::Part::Absent;
-            let signalled = matches!(member.reload, Reload::Signal(_));
-            if let (true, true, Some(instance)) = (blind, signalled, self.instances.get_mut(id)) {
+            let told = matches!(member.reload, Reload::Signal(_) | Reload::Http(_));
+            if let (true, true, Some(instance)) = (blind, told, self.instances.get_mut(id)) {
                 instance.owe(now);
             }
         }

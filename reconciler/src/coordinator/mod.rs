@@ -31,6 +31,7 @@ mod reconnect;
 pub mod request;
 mod reread;
 mod source;
+mod spec;
 mod start;
 mod take_up;
 pub mod volume;
@@ -160,6 +161,8 @@ struct Coordinator {
     stated: BTreeMap<ServiceName, Digest>,
     reads: ReadsTable,
     alarms: BTreeMap<&'static str, String>,
+    /// Why services that somebody else runs cannot be paused and told.
+    unusable: BTreeMap<ServiceName, String>,
     highest_switch: SwitchNumber,
     connected: bool,
     /// The first statements and probes were waited for: only then who counts is known.

@@ -177,7 +177,7 @@ impl Coordinator {
             let policy = self
                 .settings
                 .service(&name)
-                .map(|service| service.process.restart);
+                .and_then(|service| Some(service.supervised()?.restart));
             let for_good = match (&known.last_exit, policy) {
                 (Some(Exit::Code(_) | Exit::Signal(_)), Some(RestartPolicy::Never))
                 | (Some(Exit::Code(0)), Some(RestartPolicy::OnFailure)) => true,
@@ -246,7 +246,9 @@ impl Coordinator {
             .filter(|name| {
                 let instance = self.instances.get(&MemberId::only(name));
                 let dead = instance.is_none_or(|instance| instance.alive.is_none());
-                dead && meant(name) && !rolling(name) && !self.ended.contains(name)
+                let service = self.settings.service(name);
+                let ours = service.is_some_and(|service| service.supervised().is_some());
+                dead && ours && meant(name) && !rolling(name) && !self.ended.contains(name)
             })
             .cloned()
             .collect();

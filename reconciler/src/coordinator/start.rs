@@ -12,17 +12,17 @@
 //!    who lives.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::instances::ReadsTable;
-use lockstep_guard::wire::Definition;
-use lockstep_protocol::{SwitchNumber, env};
+use lockstep_protocol::SwitchNumber;
 use lockstep_volume::{FenceError, OpenError, OpenOptions, Term, Unfenced, Volume};
 use tokio::sync::{mpsc, watch};
 
 use super::source::Source;
+use super::spec::{definition, outputs, surroundings};
 use super::take_up::{note_stated, take_up};
 use super::volume::VolumeThread;
 use super::{Coordinator, End, Handle, LiveRelease, Request, adopt, drift, observe, reread};
@@ -183,7 +183,7 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
         return observe::run(Arc::clone(&settings), options.refused, port, lasting).await;
     }
     let (term_known, switch_known) = store::numbers(state)?;
-    let folders = Folders::open(state)?;
+    let folders = Folders::open(state)?.with_files_of(&settings.services);
     let program = std::env::current_exe().map_err(StartError::System)?;
 
     let highest_stated = settings
@@ -218,7 +218,18 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
         definitions: settings
             .services
             .iter()
-            .map(|service| definition(service, &settings, &folders))
+            .filter_map(|service| definition(service, &settings, &folders))
+            .collect(),
+        foreign: settings
+            .services
+            .iter()
+            .filter_map(|service| Some((service.name.clone(), service.foreign()?.clone())))
+            .collect(),
+        outputs: outputs(&settings),
+        surroundings: settings
+            .services
+            .iter()
+            .map(|service| (service.name.clone(), surroundings(service, &settings, &folders)))
             .collect(),
         folders,
         volume: settings.volume.path.clone(),
@@ -422,6 +433,7 @@ async fn begin(
             .collect(),
         reads,
         alarms: taken.alarms,
+        unusable: BTreeMap::new(),
         highest_switch,
         connected: false,
         observed_at: None,
@@ -447,25 +459,4 @@ async fn begin(
     coordinator.tell_late(taken.ended);
     let doors = Doors { web, agent };
     Ok((coordinator, doors))
-}
-
-fn definition(service: &crate::settings::Service, settings: &Settings, folders: &Folders) -> Definition {
-    let run_dir = folders.of(&service.name);
-    let path = |path: &Path| path.to_string_lossy().into_owned();
-    let mut environment = service.process.env.clone();
-    environment.insert(env::CONFIG.to_owned(), path(&settings.volume.path));
-    environment.insert(env::STATUS_FILE.to_owned(), path(&run_dir.join(agent::STATUS)));
-    environment.insert(env::OFFER_FILE.to_owned(), path(&run_dir.join(agent::OFFER)));
-    Definition {
-        service: service.name.to_string(),
-        command: service.process.command.clone(),
-        cwd: service.process.cwd.clone(),
-        env: environment,
-        user: service.process.user.clone(),
-        output: settings.state.join("log").join(format!("{}.log", service.name)),
-        run_dir,
-        stop_signal: service.process.stop_signal.clone(),
-        stop_within_ms: u64::try_from(service.process.stop_within.as_millis()).unwrap_or(u64::MAX),
-        restart: service.process.restart,
-    }
 }

@@ -3,6 +3,8 @@
 //! Two stages as types: [`written`] is the file, field by field; [`Settings`] is what it means, with absolute
 //! paths, defaults filled in and every value judged. Everything else sees only the second.
 
+#[cfg(test)]
+mod documented;
 mod reach;
 mod resolve;
 #[cfg(test)]
@@ -68,8 +70,8 @@ pub struct Service {
     pub name: ServiceName,
     /// The parts of the config it reads.
     pub reads: Reads,
-    /// How it is run.
-    pub process: Process,
+    /// How it is run, or found.
+    pub process: Run,
     /// What happens to it while the switch is made.
     pub pause: Pause,
     /// How it is told.
@@ -80,6 +82,34 @@ pub struct Service {
     pub probe: Option<Probe>,
     /// The dry run on a candidate.
     pub check: Option<Vec<String>>,
+}
+
+/// Who runs a service.
+#[derive(Debug, Clone)]
+pub enum Run {
+    /// Lockstep does.
+    Supervised(Process),
+    /// Somebody else does; it is found by its pid file.
+    Foreign(Foreign),
+}
+
+/// A service that somebody else runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where its pid is written.
+    pub pid_file: PathBuf,
+    /// The user that it runs as; the reconciler's own when none.
+    pub user: Option<String>,
+    /// The file that it executes.
+    pub executable: PathBuf,
+    /// Where it writes its status, if it does.
+    pub status_file: Option<PathBuf>,
+    /// Where it looks for offers, if it does.
+    pub offer_file: Option<PathBuf>,
+    /// In which folder commands about it are run.
+    pub cwd: PathBuf,
+    /// In which environment.
+    pub env: BTreeMap<String, String>,
 }
 
 /// How a service is run.
@@ -99,6 +129,26 @@ pub struct Process {
     pub stop_within: Duration,
     /// What is done when it ends by itself.
     pub restart: RestartPolicy,
+    /// How much of its output is kept.
+    pub output: Limits,
+}
+
+/// How much of an output is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A file of more bytes is moved aside.
+    pub max_size: u64,
+    /// How many of those are kept.
+    pub keep: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_size: 10 * 1024 * 1024,
+            keep: 3,
+        }
+    }
 }
 
 /// A check from outside.
@@ -128,16 +178,32 @@ pub enum ProbeKind {
     Exec(Vec<String>),
 }
 
-/// What an answer in JSON must state.
+/// What an answer must state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct States {
-    /// The field, as a JSON pointer.
-    pub field: String,
+    /// Where it stands.
+    pub place: Place,
     /// What it must equal.
     pub equals: Equals,
 }
 
-/// What of the live release a field must equal.
+/// Where in an answer a statement stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a field of JSON, by its JSON pointer.
+    Json(String),
+    /// In a label of a metric, as programs show them to Prometheus.
+    Metric {
+        /// The metric's name.
+        name: String,
+        /// Which of its labels.
+        label: String,
+        /// What its other labels must be, to tell it from other series of the same metric.
+        labels: BTreeMap<String, String>,
+    },
+}
+
+/// What of the live release a statement must equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Equals {
@@ -195,6 +261,34 @@ pub enum SettingsError {
         /// One line a mistake: the key, what is wrong, what to do.
         problems: Vec<String>,
     },
+}
+
+impl Service {
+    /// How it is run, if Lockstep runs it.
+    #[must_use]
+    pub fn supervised(&self) -> Option<&Process> {
+        match &self.process {
+            Run::Supervised(process) => Some(process),
+            Run::Foreign(_) => None,
+        }
+    }
+
+    /// How it is found, if somebody else runs it.
+    #[must_use]
+    pub fn foreign(&self) -> Option<&Foreign> {
+        match &self.process {
+            Run::Supervised(_) => None,
+            Run::Foreign(foreign) => Some(foreign),
+        }
+    }
+
+    /// How long ending it may take.
+    #[must_use]
+    pub fn stop_within(&self) -> Duration {
+        self.supervised()
+            .map(|process| process.stop_within)
+            .unwrap_or_default()
+    }
 }
 
 impl Settings {

@@ -46,10 +46,7 @@ impl Reach {
     /// That of settings which can be used.
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
-        let within = settings
-            .services
-            .iter()
-            .map(|service| service.process.stop_within);
+        let within = settings.services.iter().map(super::Service::stop_within);
         Self {
             file: settings.file.clone(),
             state: settings.state.clone(),

@@ -1,18 +1,19 @@
 //! From what is written to what it means: every value is judged, and all mistakes are named at once.
 
 mod probe;
+mod process;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use lockstep_core::reads::Reads;
-use lockstep_core::service::{Pause, Reload, ServiceName, Tier, Verify};
+use lockstep_core::service::{HttpReload, Pause, Reload, ServiceName, Tier, Verify};
 use lockstep_source::{Access, Bounds, SourceSpec};
 
 use super::values;
-use super::{Process, Rollout, Service, Settings, SettingsError, Source, Volume, Web, written};
+use super::{Rollout, Run, Service, Settings, SettingsError, Source, Volume, Web, written};
 
 /// In less nobody can be paused: a tick of the system's clock passes before a stop is confirmed.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
@@ -263,25 +264,7 @@ impl Resolver {
                 Reads::everything()
             }),
         };
-        let reload = match (
-            service.reload.signal,
-            service.reload.watch,
-            service.reload.restart,
-        ) {
-            (Some(signal), None, None) => {
-                self.fit(&reload_key, values::reload_signal(&signal));
-                Reload::Signal(signal)
-            }
-            (None, Some(_), None) => Reload::Watch,
-            (None, None, Some(_)) => Reload::Restart,
-            (_, _, _) => {
-                self.wrong(
-                    &reload_key,
-                    "exactly one is expected of { signal = \"SIGHUP\" }, { watch = {} } and { restart = {} }",
-                );
-                Reload::Restart
-            }
-        };
+        let reload = self.reload(&reload_key, service.reload);
         let probe = service.verify.probe.map(|probe| self.probe(&verify_key, probe));
         let verify = Verify {
             tier: service.verify.tier,
@@ -318,6 +301,14 @@ impl Resolver {
             );
         }
         let process = self.process(&process_key, service.process);
+        if let Run::Foreign(foreign) = &process {
+            self.foreign_fits(
+                [&process_key, &reload_key, &verify_key],
+                foreign,
+                &reload,
+                verify.tier,
+            );
+        }
         if service.check.as_ref().is_some_and(Vec::is_empty) {
             self.wrong(&key("check"), "a program is expected, for example [\"./scanner\", \"--check\", \"{candidate}/config.toml\"]");
         }
@@ -334,47 +325,33 @@ impl Resolver {
         }
     }
 
-    fn process(&mut self, key: &str, process: written::Process) -> Process {
-        if process.command.first().is_none_or(String::is_empty) {
-            self.wrong(key, "command: a program is expected, for example [\"./scanner\", \"--listen\", \"127.0.0.1:50051\"]");
+    fn reload(&mut self, key: &str, reload: written::Reload) -> Reload {
+        if reload.method.is_some() && reload.http.is_none() {
+            self.wrong(key, "method: only a reload over http has one");
         }
-        let stop = values::stop_signal(&process.stop.signal);
-        self.fit(key, stop.map_err(|what| format!("stop.signal: {what}")));
-        for (name, value) in &process.env {
-            let judged = values::variable(name).and_then(|()| values::without_nul(value));
-            self.fit(key, judged.map_err(|what| format!("env: {what}")));
-        }
-        if let Some(cwd) = &process.cwd {
-            self.fit(key, values::without_nul(cwd));
-        }
-        if let Some(user) = process.user.as_deref().filter(|_| self.here) {
-            let known = lockstep_guard::check_user(user);
-            self.fit(key, known.map_err(|what| format!("user: {what}")));
-        }
-        let cwd = process
-            .cwd
-            .as_deref()
-            .map_or_else(|| self.folder.clone(), |cwd| self.path(cwd));
-        let command = self.program(&format!("{key}: command"), process.command);
-        let mut env = BTreeMap::from([
-            (
-                "PATH".to_owned(),
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-            ),
-            ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ]);
-        if let Ok(home) = std::env::var("HOME") {
-            env.insert("HOME".to_owned(), home);
-        }
-        env.extend(process.env);
-        Process {
-            command,
-            cwd,
-            env,
-            user: process.user,
-            stop_signal: process.stop.signal,
-            stop_within: self.duration(key, process.stop.within),
-            restart: process.restart,
+        match (reload.signal, reload.http, reload.watch, reload.restart) {
+            (Some(signal), None, None, None) => {
+                self.fit(key, values::reload_signal(&signal));
+                Reload::Signal(signal)
+            }
+            (None, Some(url), None, None) => {
+                let judged = values::http(&url).map_err(|what| format!("http: {what}"));
+                let (authority, path) = self.fit(key, judged).unwrap_or_default();
+                Reload::Http(HttpReload {
+                    method: reload.method.unwrap_or_default(),
+                    authority,
+                    path,
+                })
+            }
+            (None, None, Some(_), None) => Reload::Watch,
+            (None, None, None, Some(_)) => Reload::Restart,
+            (_, _, _, _) => {
+                self.wrong(
+                    key,
+                    "exactly one is expected of { signal = \"SIGHUP\" }, { http = \"http://HOST:PORT/PATH\" }, { watch = {} } and { restart = {} }",
+                );
+                Reload::Restart
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use lockstep_core::service::{HttpReload, Method};
+
 use super::*;
 
 const DESIGN: &str = r#"
@@ -43,8 +45,8 @@ fn the_designs_own_example_is_understood() {
     assert_eq!(settings.state, Path::new("/etc/lockstep/state"));
     assert_eq!(settings.source.spec.url, "/srv/config.git");
     let scanner = &settings.services[0];
-    assert_eq!(scanner.process.command[0], "/etc/lockstep/scanner");
-    assert_eq!(scanner.process.stop_signal, "SIGTERM");
+    assert_eq!(scanner.supervised().unwrap().command[0], "/etc/lockstep/scanner");
+    assert_eq!(scanner.supervised().unwrap().stop_signal, "SIGTERM");
     assert_eq!(scanner.reload, Reload::Signal("SIGUSR1".to_owned()));
     assert_eq!(scanner.verify.within, Duration::from_secs(10));
 }
@@ -66,8 +68,9 @@ fn what_is_left_out_has_the_documented_default() {
     let service = &settings.services[0];
     assert_eq!(service.pause, Pause::None);
     assert_eq!(service.verify.tier, lockstep_core::service::Tier::Running);
-    assert_eq!(service.process.restart, RestartPolicy::Always);
-    assert_eq!(service.process.command, ["a"], "a bare name is looked up in PATH");
+    let process = service.supervised().unwrap();
+    assert_eq!(process.restart, RestartPolicy::Always);
+    assert_eq!(process.command, ["a"], "a bare name is looked up in PATH");
 }
 
 #[test]
@@ -284,12 +287,34 @@ fn a_probe_is_a_command_or_looks_into_an_answer() {
             authority: "h:80".to_owned(),
             path: "/info".to_owned(),
             states: Some(States {
-                field: "/a/b".to_owned(),
+                place: Place::Json("/a/b".to_owned()),
                 equals,
             }),
         };
         let text = format!("{{ http = 'http://h/info', json = '/a/b', equals = '{written}' }}");
         assert_eq!(kind(&text), expected);
+        // The label has the name of what it states, where no other is written.
+        for (label, more) in [
+            (written, ""),
+            ("hash", ", label = 'hash', labels = { job = 'a' }"),
+        ] {
+            let labels = [("job".to_owned(), "a".to_owned())];
+            let expected = ProbeKind::Http {
+                authority: "h:80".to_owned(),
+                path: "/metrics".to_owned(),
+                states: Some(States {
+                    place: Place::Metric {
+                        name: "a_info".to_owned(),
+                        label: label.to_owned(),
+                        labels: labels.into_iter().filter(|_| !more.is_empty()).collect(),
+                    },
+                    equals,
+                }),
+            };
+            let text =
+                format!("{{ http = 'http://h/metrics', metric = 'a_info', equals = '{written}'{more} }}");
+            assert_eq!(kind(&text), expected);
+        }
     }
 }
 
@@ -310,11 +335,39 @@ fn a_probe_that_can_never_pass_is_refused() {
         ),
         (
             "{ http = 'http://h/', equals = 'digest' }",
-            "probe.equals: the field is expected too",
+            "probe.equals: where it stands is expected too",
         ),
         (
             "{ http = 'http://h/', json = 'a.b', equals = 'digest' }",
             "probe.json: \"a.b\" is no JSON pointer",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a', json = '/a', equals = 'digest' }",
+            "probe: one of json and metric is expected, not both",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a' }",
+            "probe.metric: what it must equal",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a-b', equals = 'digest' }",
+            "probe.metric: \"a-b\" is no name of a metric",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a', label = '1', equals = 'digest' }",
+            "probe.labels: \"1\" is no name of a label",
+        ),
+        (
+            "{ http = 'http://h/', metric = 'a', labels = { digest = 'x' }, equals = 'digest' }",
+            "probe.labels: \"digest\" is the one that is looked into",
+        ),
+        (
+            "{ http = 'http://h/', labels = { a = 'x' } }",
+            "probe.labels: only a metric has labels",
+        ),
+        (
+            "{ tcp = 'h:1', metric = 'a', equals = 'digest' }",
+            "probe.metric: only an answer over http",
         ),
         (
             "{ tcp = 'h:1', json = '/a', equals = 'digest' }",
@@ -337,4 +390,167 @@ fn the_state_folder_does_not_lie_in_the_volume() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("must not lie in one another"), "{error}");
+}
+
+/// The design's example with another `process`.
+fn with_process(process: &str) -> String {
+    let line = DESIGN
+        .lines()
+        .find(|line| line.starts_with("process = "))
+        .unwrap();
+    DESIGN.replace(line, &format!("process = {{ {process} }}"))
+}
+
+#[test]
+fn a_service_may_be_found_by_its_pid_file() {
+    let text = with_process("pid_file = '/run/s.pid', executable = 's', status_file = 'run/status.json'");
+    let settings = parse(&text).unwrap();
+    let scanner = &settings.services[0];
+    assert!(scanner.supervised().is_none());
+    let foreign = scanner.foreign().unwrap();
+    assert_eq!(foreign.pid_file, Path::new("/run/s.pid"));
+    assert_eq!(foreign.executable, Path::new("/etc/lockstep/s"));
+    assert_eq!(
+        foreign.status_file.as_deref(),
+        Some(Path::new("/etc/lockstep/run/status.json"))
+    );
+    assert_eq!(
+        (foreign.user.as_deref(), foreign.offer_file.as_deref()),
+        (None, None)
+    );
+    assert_eq!(scanner.stop_within(), Duration::ZERO);
+}
+
+#[test]
+fn what_says_how_to_run_a_service_does_not_go_with_a_pid_file_and_the_other_way_round() {
+    let said = |text: &str| parse(text).unwrap_err().to_string();
+    let error = said(&with_process(
+        "pid_file = '/run/s.pid', command = ['s'], cwd = '/', env = { A = 'b' }, restart = 'never', \
+         stop = { signal = 'SIGTERM' }",
+    ));
+    for key in ["command", "cwd", "env", "stop", "restart"] {
+        assert!(
+            error.contains(&format!("process: {key}: Lockstep neither starts nor ends")),
+            "{key}: {error}"
+        );
+    }
+    assert!(
+        error.contains("executable: the file that the process of `pid_file` executes is expected"),
+        "{error}"
+    );
+    assert!(error.contains("`process.status_file` is expected"), "{error}");
+
+    let error = said(&with_process(
+        "command = ['s'], executable = '/s', status_file = 'x', offer_file = 'y'",
+    ));
+    for key in ["executable", "status_file", "offer_file"] {
+        assert!(
+            error.contains(&format!("process: {key}: it belongs to `pid_file`")),
+            "{key}: {error}"
+        );
+    }
+    let error = said(&with_process("user = 'root'"));
+    assert!(
+        error.contains("command: a program is expected") && error.contains("or `pid_file`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_pid_file_needs_what_its_tier_needs_and_is_never_restarted() {
+    let found = "pid_file = '/run/s.pid', executable = '/s', status_file = '/s.json'";
+    let said = |text: &str| parse(text).unwrap_err().to_string();
+    let restarted = with_process(found)
+        .replace("pause = \"freeze\"\n", "")
+        .replace("{ signal = \"SIGUSR1\" }", "{ restart = {} }");
+    let error = said(&restarted);
+    assert!(
+        error.contains("reload: restart: Lockstep does not start the process of a `pid_file`"),
+        "{error}"
+    );
+    let voting = |process: &str| with_process(process).replace("\"acknowledged\"", "\"voting\"");
+    assert!(said(&voting(found)).contains("`process.offer_file` is expected"));
+    assert!(parse(&voting(&format!("{found}, offer_file = '/o.json'"))).is_ok());
+    assert!(
+        said(&voting(&format!("{found}, offer_file = '/s.json'"))).contains("it cannot be the status file")
+    );
+    let error = said(&with_process(&format!("{found}, offer_file = '/o.json'")));
+    assert!(error.contains("only tier \"voting\" is made offers"), "{error}");
+    let error = said(&with_process(
+        "pid_file = '', executable = '/s/', status_file = '/s.json'",
+    ));
+    assert!(
+        error.contains("pid_file: a file is expected") && error.contains("executable: a file is expected"),
+        "{error}"
+    );
+    let error = said(&with_process(&format!("{found}, user = 'nobody-of-this-name'")));
+    assert!(error.contains("there is no user nobody-of-this-name"), "{error}");
+}
+
+#[test]
+fn a_reload_over_http_has_a_url_and_a_method() {
+    let text = |reload: &str| DESIGN.replace("{ signal = \"SIGUSR1\" }", reload);
+    let reload = |text: &str| parse(text).unwrap().services[0].reload.clone();
+    let expected = |method, authority: &str, path: &str| {
+        Reload::Http(HttpReload {
+            method,
+            authority: authority.to_owned(),
+            path: path.to_owned(),
+        })
+    };
+    assert_eq!(
+        reload(&text("{ http = \"http://127.0.0.1:9090/-/reload\" }")),
+        expected(Method::Post, "127.0.0.1:9090", "/-/reload")
+    );
+    assert_eq!(
+        reload(&text("{ http = \"http://localhost\", method = \"PUT\" }")),
+        expected(Method::Put, "localhost:80", "/")
+    );
+    for (wrong, words) in [
+        (
+            "{ http = \"https://h/\" }",
+            "reload: http: \"https://h/\" is not of the form",
+        ),
+        ("{ http = \"http://h/a b\" }", "reload: http: \"/a b\" is no path"),
+        (
+            "{ watch = {}, method = \"GET\" }",
+            "method: only a reload over http has one",
+        ),
+        (
+            "{ http = \"http://h/\", watch = {} }",
+            "reload: exactly one is expected",
+        ),
+        (
+            "{ http = \"http://h/\", method = \"BREW\" }",
+            "unknown variant `BREW`",
+        ),
+    ] {
+        let error = parse(&text(wrong)).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn how_much_output_is_kept_is_a_size_and_a_number() {
+    let output = |keys: &str| {
+        let text = with_process(&format!("command = ['s'], output = {{ {keys} }}"));
+        parse(&text).map(|settings| settings.services[0].supervised().unwrap().output)
+    };
+    assert_eq!(
+        parse(DESIGN).unwrap().services[0].supervised().unwrap().output,
+        Limits::default()
+    );
+    let limits = |max_size, keep| Limits { max_size, keep };
+    assert_eq!(output("max_size = '64KiB'").unwrap(), limits(65536, 3));
+    assert_eq!(output("max_size = 5000, keep = 1").unwrap(), limits(5000, 1));
+    for (wrong, words) in [
+        ("max_size = '1KiB'", "output.max_size: at least 4KiB is expected"),
+        ("max_size = 'much'", "max_size"),
+        ("keep = 0", "output.keep: 1 to 100"),
+        ("keep = 101", "output.keep: 1 to 100"),
+        ("size = 1", "unknown field `size`"),
+    ] {
+        let error = output(wrong).unwrap_err().to_string();
+        assert!(error.contains(words), "{wrong}: {error}");
+    }
 }

@@ -78,6 +78,32 @@ pub(super) fn json_pointer(text: &str) -> Result<(), String> {
     }
 }
 
+/// The name of a metric.
+pub(super) fn metric(name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+    named(name, fits, "metric", "app_config_info")
+}
+
+/// The name of a label of a metric.
+pub(super) fn label(name: &str) -> Result<(), String> {
+    named(
+        name,
+        |c| c.is_ascii_alphanumeric() || c == '_',
+        "label",
+        "revision",
+    )
+}
+
+fn named(name: &str, fits: impl Fn(char) -> bool, what: &str, example: &str) -> Result<(), String> {
+    if !name.is_empty() && name.chars().all(fits) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{name:?} is no name of a {what}; write for example {example:?}"
+        ))
+    }
+}
+
 /// Where a probe connects to: `HOST:PORT`, an IPv6 address in brackets. Without a port the default holds, if any.
 pub(super) fn address(text: &str, default: Option<u16>) -> Result<String, String> {
     let plain = |host: &str| {
@@ -107,6 +133,26 @@ pub(super) fn address(text: &str, default: Option<u16>) -> Result<String, String
         Some(_) | None => Err(format!(
             "{text:?} is not of the form HOST:PORT, with a port from 1 to 65535"
         )),
+    }
+}
+
+/// A URL of a service: what to connect to, and the path with its query.
+pub(super) fn http(url: &str) -> Result<(String, String), String> {
+    let rest = url
+        .strip_prefix("http://")
+        .filter(|rest| !rest.is_empty() && !rest.starts_with('/'))
+        .ok_or_else(|| format!("{url:?} is not of the form http://HOST:PORT/PATH"))?;
+    let (authority, path) = match rest.find(['/', '?', '#']) {
+        Some(end) => rest.split_at(end),
+        None => (rest, "/"),
+    };
+    let authority = address(authority, Some(80))?;
+    if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        Ok((authority, path.to_owned()))
+    } else {
+        Err(format!(
+            "{path:?} is no path of a URL; write other characters as %20 and alike"
+        ))
     }
 }
 
@@ -154,5 +200,31 @@ mod tests {
             assert!(address(text, None).is_err(), "{text:?}");
         }
         assert!(address("host:", Some(80)).is_err());
+    }
+
+    #[test]
+    fn a_url_is_split_into_whom_and_what() {
+        let url = |text| http(text).map_err(|what| what.to_string());
+        let split = |authority: &str, path: &str| Ok((authority.to_owned(), path.to_owned()));
+        assert_eq!(
+            url("http://localhost:9090/-/reload"),
+            split("localhost:9090", "/-/reload")
+        );
+        assert_eq!(url("http://[::1]"), split("[::1]:80", "/"));
+        assert_eq!(url("http://h/a?b=%20&c=/d"), split("h:80", "/a?b=%20&c=/d"));
+        for text in [
+            "https://h/",
+            "h:80/",
+            "http://",
+            "http:///a",
+            "http://h/a b",
+            "http://h/ä",
+            "http://h/a#b",
+            "http://h?b",
+            "http://u@h/",
+            "http://h/\0",
+        ] {
+            assert!(url(text).is_err(), "{text:?}");
+        }
     }
 }

@@ -63,18 +63,38 @@ pub(super) struct Service {
     pub(super) check: Option<Vec<String>>,
 }
 
+/// One that Lockstep runs, with `command`, or one that somebody else runs, with `pid_file`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Process {
-    pub(super) command: Vec<String>,
+    pub(super) command: Option<Vec<String>>,
     pub(super) cwd: Option<String>,
-    #[serde(default)]
-    pub(super) env: BTreeMap<String, String>,
+    pub(super) env: Option<BTreeMap<String, String>>,
     pub(super) user: Option<String>,
-    #[serde(default)]
-    pub(super) stop: Stop,
-    #[serde(default = "always")]
-    pub(super) restart: lockstep_guard::wire::RestartPolicy,
+    pub(super) stop: Option<Stop>,
+    pub(super) restart: Option<lockstep_guard::wire::RestartPolicy>,
+    pub(super) output: Option<Output>,
+    pub(super) pid_file: Option<String>,
+    pub(super) executable: Option<String>,
+    pub(super) status_file: Option<String>,
+    pub(super) offer_file: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Output {
+    pub(super) max_size: bytesize::ByteSize,
+    pub(super) keep: u32,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        let super::Limits { max_size, keep } = super::Limits::default();
+        Self {
+            max_size: bytesize::ByteSize(max_size),
+            keep,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,11 +113,13 @@ impl Default for Stop {
     }
 }
 
-/// One of three tables, as `reload = { signal = "SIGUSR1" }`.
+/// One of four tables, as `reload = { signal = "SIGUSR1" }`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reload {
     pub(super) signal: Option<String>,
+    pub(super) http: Option<String>,
+    pub(super) method: Option<lockstep_core::service::Method>,
     pub(super) watch: Option<Nothing>,
     pub(super) restart: Option<Nothing>,
 }
@@ -130,6 +152,10 @@ impl Default for Verify {
 pub(super) struct Probe {
     pub(super) http: Option<String>,
     pub(super) json: Option<String>,
+    pub(super) metric: Option<String>,
+    pub(super) label: Option<String>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) equals: Option<super::Equals>,
     pub(super) tcp: Option<String>,
     pub(super) exec: Option<Vec<String>>,
@@ -200,8 +226,4 @@ fn ten() -> usize {
 
 fn no_pause() -> lockstep_core::service::Pause {
     lockstep_core::service::Pause::None
-}
-
-fn always() -> lockstep_guard::wire::RestartPolicy {
-    lockstep_guard::wire::RestartPolicy::Always
 }

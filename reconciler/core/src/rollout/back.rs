@@ -34,6 +34,7 @@ pub(super) fn turn_round(rollout: &mut Rollout, failures: Vec<Failure>, now: Mom
     for whom in &mut rollout.pending.tells {
         whom.clear();
     }
+    rollout.pending.requests.clear();
     out.push(rollout.say_why(NoticeKind::Restoring, why));
     for (id, member) in &mut rollout.members {
         member.progress = if rollout.pending.starts.contains(id) {
@@ -81,6 +82,7 @@ pub(super) fn preparing(rollout: &mut Rollout, event: Event, now: Moment, out: &
         | Event::SwitchFailed { .. }
         | Event::Unpaused { .. }
         | Event::Told { .. }
+        | Event::Answered { .. }
         | Event::PauseExpired
         | Event::Flushed
         | Event::FlushFailed { .. }
@@ -161,6 +163,7 @@ pub(super) fn stuck(rollout: &mut Rollout, event: Event, now: Moment, out: &mut 
         | Event::StartFailed { .. }
         | Event::Evidence { .. }
         | Event::Told { .. }
+        | Event::Answered { .. }
         | Event::AgentLost
         | Event::AgentBack { .. }
         | Event::FlushFailed { .. }

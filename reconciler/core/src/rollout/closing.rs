@@ -85,6 +85,7 @@ pub(super) fn closing(rollout: &mut Rollout, event: Event, now: Moment, out: &mu
         | Event::SwitchFailed { .. }
         | Event::Unpaused { .. }
         | Event::Told { .. }
+        | Event::Answered { .. }
         | Event::PauseExpired
         | Event::Flushed
         | Event::FlushFailed { .. }

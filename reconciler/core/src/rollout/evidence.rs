@@ -9,7 +9,7 @@ use lockstep_protocol::{InstanceToken, Status, SwitchNumber};
 use serde::{Deserialize, Serialize};
 
 use super::member::{Ask, Failure, FailureKind, Member, MemberId, Part, Progress};
-use super::{Effect, Event, Moment, Phase, Rollout};
+use super::{Answer, Effect, Event, Moment, Phase, Rollout};
 use crate::ledger::back_off;
 use crate::service::Reload;
 
@@ -55,6 +55,7 @@ impl Rollout {
             Event::AgentLost => {
                 self.agent_lost = true;
                 self.pending.tells.clear();
+                self.pending.requests.clear();
                 self.pending.starts.clear();
             }
             Event::AgentBack { alive } => {
@@ -71,6 +72,12 @@ impl Rollout {
                     self.note_told(&whom, unsent, now);
                 }
             }
+            Event::Answered {
+                member,
+                instance,
+                switch,
+                answer,
+            } => self.note_answered(member, instance, *switch, answer, now),
             // These are answers to commands, or time: they say nothing of a member.
             Event::Built
             | Event::BuildFailed { .. }
@@ -148,6 +155,8 @@ impl Rollout {
             // It has what only a restart brings, so only a restart takes it away.
             member.restarted = true;
         }
+        // When one that somebody else started began, in relation to the switch, nobody knows.
+        let seen = seen && member.supervised;
         match member.progress {
             // It read `current` at its start, and that was after the switch: starting is telling.
             Progress::Starting { .. } if switched => member.told(now),
@@ -156,6 +165,8 @@ impl Rollout {
             // Nobody knows which release it read: it is asked like everybody else.
             Progress::Down { .. } if switched => member.progress = Progress::Waiting,
             Progress::Failed(_) if switched && !there => member.progress = Progress::Waiting,
+            // It was not there, and nobody waited for it.
+            Progress::Unproven if switched && !member.supervised => member.progress = Progress::Waiting,
             Progress::Coming { .. } => member.progress = Progress::Waiting,
             Progress::Starting { .. }
             | Progress::Down { .. }
@@ -178,6 +189,7 @@ impl Rollout {
         if member.life != Life::Alive(instance.clone()) {
             return;
         }
+        self.pending.requests.remove(id);
         member.life = Life::Dead;
         member.statement = None;
         member.probe = None;
@@ -202,8 +214,8 @@ impl Rollout {
                 // Whether before or after the rename: it counts.
                 (_, Phase::Publishing { .. }) => {
                     if member.effect != Effect::Start {
-                        member.progress =
-                            died(format!("it {how} while the switch was made: see its output file"));
+                        let log = member.log();
+                        member.progress = died(format!("it {how} while the switch was made: see {log}"));
                     }
                 }
                 (_, Phase::Unpausing { .. } | Phase::Verifying { .. } | Phase::Baking { .. }) => {
@@ -213,6 +225,10 @@ impl Rollout {
             return;
         }
         if !switched {
+            return;
+        }
+        if !member.supervised {
+            member.progress = Progress::Unproven;
             return;
         }
         // One that counts less, or goes back: it is started again, at most once a second; in Stuck more
@@ -304,7 +320,8 @@ impl Rollout {
                 continue;
             };
             match member.progress {
-                // Reloads may have been lost with the agent; one that comes twice does no harm.
+                // Signals may have been lost with the agent; one that comes twice does no harm. A request that was
+                // answered was not lost.
                 Progress::Told { until, .. } if same && switched && member.is_signalled(there) => {
                     member.progress = Progress::Telling { until };
                 }
@@ -337,14 +354,46 @@ impl Rollout {
             };
             match unsent.get(id) {
                 None => member.told(now),
-                // It is starting and may yet read the release by itself; if not, it stays unproven.
-                Some(_) if member.part == Part::Absent && member.tier.states() => {
-                    member.progress = Progress::Told { at: now, until };
-                }
                 Some(reason) => {
                     let message = format!("its reload was not sent: {reason}");
-                    member.progress = member.fail(id, left, FailureKind::NotTold, message);
+                    member.not_told(id, (left, until), FailureKind::NotTold, message, now);
                 }
+            }
+        }
+    }
+
+    /// Notes what a service answered to its reload. An answer of another instance, or about another switch, says
+    /// nothing of what is asked now.
+    fn note_answered(
+        &mut self,
+        id: &MemberId,
+        instance: &InstanceToken,
+        switch: SwitchNumber,
+        answer: &Answer,
+        now: Moment,
+    ) {
+        let (expected, _) = self.expected();
+        let left = self.failed_switch();
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        if member.life != Life::Alive(instance.clone()) || switch != expected {
+            return;
+        }
+        self.pending.requests.remove(id);
+        // Whoever showed evidence before the answer came needs none any more.
+        let Progress::Telling { until } = member.progress else {
+            return;
+        };
+        match answer {
+            Answer::Accepted => member.told(now),
+            Answer::Refused(said) => {
+                let message = format!("it refused to reload: {said}");
+                member.not_told(id, (left, until), FailureKind::Refused, message, now);
+            }
+            Answer::Missing(why) => {
+                let message = format!("its reload was not answered: {why}");
+                member.not_told(id, (left, until), FailureKind::NotTold, message, now);
             }
         }
     }
@@ -364,7 +413,7 @@ impl Rollout {
                 if let Progress::Told { until, .. } = member.progress
                     && first
                     && switched
-                    && member.is_signalled(there)
+                    && member.is_told(there)
                     && status.attempted.switch != Some(expected)
                 {
                     // It had read `current` before the switch and could not hear the reload yet.
@@ -382,8 +431,33 @@ impl Member {
     pub(super) fn is_signalled(&self, there: bool) -> bool {
         match self.reload {
             Reload::Signal(_) => self.asked(there) == Ask::Tell,
+            Reload::Http(_) | Reload::Watch | Reload::Restart => false,
+        }
+    }
+
+    /// Whether this leg tells it, by a signal or a request.
+    pub(super) fn is_told(&self, there: bool) -> bool {
+        match self.reload {
+            Reload::Signal(_) | Reload::Http(_) => self.asked(there) == Ask::Tell,
             Reload::Watch | Reload::Restart => false,
         }
+    }
+
+    /// Marks it as one that could not be told.
+    fn not_told(
+        &mut self,
+        id: &MemberId,
+        (left, until): (Option<SwitchNumber>, Moment),
+        kind: FailureKind,
+        message: String,
+        now: Moment,
+    ) {
+        self.progress = if self.part == Part::Absent && self.tier.states() {
+            // It is starting and may yet read the release by itself; if not, it stays unproven.
+            Progress::Told { at: now, until }
+        } else {
+            self.fail(id, left, kind, message)
+        };
     }
 
     /// Whether it lives and states that it runs this switch.
@@ -396,12 +470,24 @@ impl Member {
     }
 
     fn death_after_the_switch(&self, how: &str) -> String {
+        let log = self.log();
         match &self.reload {
             Reload::Signal(signal) => format!(
-                "it {how} after the switch: see its output file; if it was its first {signal}, a handler that \
-                 is set up later than the start, or by none, is the usual cause"
+                "it {how} after the switch: see {log}; if it was its first {signal}, a handler that is set up later \
+                 than the start, or by none, is the usual cause"
             ),
-            Reload::Watch | Reload::Restart => format!("it {how} after the switch: see its output file"),
+            Reload::Http(_) | Reload::Watch | Reload::Restart => {
+                format!("it {how} after the switch: see {log}")
+            }
+        }
+    }
+
+    /// Where it says why it ended.
+    fn log(&self) -> &'static str {
+        if self.supervised {
+            "its output file"
+        } else {
+            "its own log"
         }
     }
 }

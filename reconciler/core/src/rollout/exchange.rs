@@ -7,7 +7,8 @@
 //!   is lost, everything that was ordered of it and is not answered stays unanswered, and
 //!   [`Event::AgentLost`] comes after the last answer.
 //! - The answers of the volume come in the order of its commands, and so do those of the agent to
-//!   [`Command::Tell`]. An order to start or restart may take its time.
+//!   [`Command::Tell`]. An order to start or restart may take its time, and so may a request: its answer names
+//!   the instance and the switch that it is about.
 //! - What happened to an instance before `current` moved is told before [`Event::Switched`]: a start that is
 //!   told after it counts as a start on the new release. For the same reason services are held before it is
 //!   found out who lives ([`super::Found`]).
@@ -79,6 +80,17 @@ pub enum Event {
     Told {
         /// Reloads that could not be sent.
         unsent: BTreeMap<MemberId, String>,
+    },
+    /// A member was asked over HTTP to reload.
+    Answered {
+        /// Which member.
+        member: MemberId,
+        /// The instance that was meant.
+        instance: InstanceToken,
+        /// The switch that was current.
+        switch: SwitchNumber,
+        /// What it said.
+        answer: Answer,
     },
     /// The guard unpaused by itself, because the limit passed.
     PauseExpired,
@@ -159,6 +171,17 @@ pub enum CheckVerdict {
     Unknown(String),
 }
 
+/// How a service answered the request to reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// That it will, or did.
+    Accepted,
+    /// That it does not; this is what it said.
+    Refused(String),
+    /// Not at all, or it could not be asked: why.
+    Missing(String),
+}
+
 /// What is to be done, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -186,6 +209,8 @@ pub enum Command {
     Unpause(Vec<MemberId>),
     /// Send the reload to these, which are not paused. Answered by Told.
     Tell(Vec<MemberId>),
+    /// Ask these over HTTP to reload, now that this switch is current. Answered by Answered for each.
+    Request(SwitchNumber, Vec<MemberId>),
     /// Flush the volume's directory and renew the links. Answered by Flushed or FlushFailed.
     Flush,
     /// End and start these. Answered by Ended and Started, or StartFailed.

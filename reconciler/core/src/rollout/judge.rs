@@ -5,7 +5,7 @@ use lockstep_protocol::{Digest, Status, StatusState, SwitchNumber};
 use super::evidence::ProbeResult;
 use super::member::{Failure, FailureKind, Member, MemberId, Part, Progress};
 use super::{Effect, Moment, RUNNING_AFTER};
-use crate::service::Tier;
+use crate::service::{Reload, Tier};
 
 impl Member {
     /// Looks at what is known and moves the progress on.
@@ -72,10 +72,7 @@ impl Member {
             Seen::Nothing if now >= until => {
                 let (kind, message) = match at {
                     Some(_) => (FailureKind::TimedOut, self.silence(leg.expected.0)),
-                    None => (
-                        FailureKind::NotTold,
-                        format!("its reload could not be sent within {:?}", self.within),
-                    ),
+                    None => self.untold(),
                 };
                 Some(self.fail(id, leg.failed, kind, message))
             }
@@ -143,6 +140,21 @@ impl Member {
                 },
                 Some(_) | None => Seen::Nothing,
             },
+        }
+    }
+
+    /// What is to be said of one that could not be told in its time.
+    fn untold(&self) -> (FailureKind, String) {
+        let within = self.within;
+        match &self.reload {
+            Reload::Http(request) => (
+                FailureKind::TimedOut,
+                format!("it did not answer its reload within {within:?}: {request}"),
+            ),
+            Reload::Signal(_) | Reload::Watch | Reload::Restart => (
+                FailureKind::NotTold,
+                format!("its reload could not be sent within {within:?}"),
+            ),
         }
     }
 

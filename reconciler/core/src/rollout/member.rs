@@ -190,6 +190,10 @@ pub struct Member {
     pub within: Duration,
     /// How long ending it may take.
     pub stop_within: Duration,
+    /// Whether Lockstep starts and ends it. Whoever is started by somebody else is told, and waited for while it
+    /// lives.
+    #[serde(default = "yes")]
+    pub supervised: bool,
     /// Whether its service has a `check` to be run on the candidate.
     pub check: bool,
     /// Whether it lives.
@@ -202,6 +206,11 @@ pub struct Member {
     pub statement: Option<Status>,
     /// The last probe's result.
     pub probe: Option<ProbeResult>,
+}
+
+/// What an intent that does not say so means.
+fn yes() -> bool {
+    true
 }
 
 /// What a leg asks of a member.
@@ -235,12 +244,12 @@ impl Member {
                 // It saw the switch by itself.
                 Reload::Watch => Ask::Tell,
                 // It may have been starting at the switch, and have read the failed release.
-                Reload::Signal(_) | Reload::Restart
+                Reload::Signal(_) | Reload::Http(_) | Reload::Restart
                     if self.part == Part::Absent && self.statement.is_none() =>
                 {
                     Ask::Restart
                 }
-                Reload::Signal(_) | Reload::Restart => Ask::Nothing,
+                Reload::Signal(_) | Reload::Http(_) | Reload::Restart => Ask::Nothing,
             },
         }
     }

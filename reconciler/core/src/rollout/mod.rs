@@ -46,7 +46,7 @@ use lockstep_protocol::{Digest, Revision, RolloutId, SwitchNumber};
 use serde::{Deserialize, Serialize};
 
 pub use evidence::{Evidence, Life, ProbeResult};
-pub use exchange::{CheckVerdict, Command, Event};
+pub use exchange::{Answer, CheckVerdict, Command, Event};
 pub use member::{Effect, Failure, FailureKind, Member, MemberId, Part, Progress};
 pub use notice::{Notice, NoticeKind};
 pub use recover::{Found, recover};
@@ -276,6 +276,10 @@ pub struct Pending {
     /// Whom each [`Command::Tell`] that is not answered yet was for, oldest first. A leg that begins empties
     /// the lists and keeps their places: an answer that comes late speaks of nobody any more.
     pub tells: VecDeque<Vec<MemberId>>,
+    /// Whose [`Command::Request`] is not answered yet: never a second one meanwhile. Their answers say what they
+    /// are about, so a leg that begins forgets them.
+    #[serde(default)]
+    pub requests: BTreeSet<MemberId>,
     /// Whose order to start or restart is not answered yet: never a second one meanwhile.
     pub starts: BTreeSet<MemberId>,
     /// How often the present step failed in a row: the road back, or writing the outcome.

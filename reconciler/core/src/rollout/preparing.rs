@@ -1,9 +1,11 @@
 //! Preparing, on the way there: everything that can be refused is refused here, before anything is touched.
 
+use std::collections::BTreeMap;
+
 use super::notice::in_one_line;
 use super::{
-    CheckVerdict, Command, Event, Failure, FailureKind, Kind, MemberId, Moment, NoticeKind, Outcome, Phase,
-    Preparing, Rollout, verifying,
+    CheckVerdict, Command, Effect, Event, Failure, FailureKind, Kind, MemberId, Moment, NoticeKind, Outcome,
+    Phase, Preparing, Rollout, verifying,
 };
 use crate::service::Tier;
 
@@ -14,10 +16,12 @@ pub(super) fn preparing(rollout: &mut Rollout, event: Event, now: Moment, out: &
     match event {
         Event::Built => state.built = true,
         Event::BuildFailed { reason } => return give_up(rollout, state, reason, out),
-        Event::Examined { unfit } if unfit.is_empty() => state.examined = true,
         Event::Examined { unfit } => {
-            let reasons: Vec<_> = unfit.iter().map(|(id, why)| format!("{id}: {why}")).collect();
-            return give_up(rollout, state, reasons.join("; "), out);
+            let reasons = reasons_against(rollout, &unfit);
+            if !reasons.is_empty() {
+                return give_up(rollout, state, reasons.join("; "), out);
+            }
+            state.examined = true;
         }
         Event::Checked { service, verdict } => {
             state.checks.remove(&service);
@@ -61,6 +65,7 @@ pub(super) fn preparing(rollout: &mut Rollout, event: Event, now: Moment, out: &
         | Event::SwitchFailed { .. }
         | Event::Unpaused { .. }
         | Event::Told { .. }
+        | Event::Answered { .. }
         | Event::PauseExpired
         | Event::Flushed
         | Event::FlushFailed { .. }
@@ -90,6 +95,25 @@ pub(super) fn preparing(rollout: &mut Rollout, event: Event, now: Moment, out: &
     } else {
         reject(rollout, state.vetoes, out);
     }
+}
+
+/// Why this rollout cannot be carried out with the members as they were found, or as they are.
+fn reasons_against(rollout: &Rollout, unfit: &BTreeMap<MemberId, String>) -> Vec<String> {
+    rollout
+        .members
+        .iter()
+        .filter_map(|(id, member)| {
+            let restart = !member.supervised && member.effect == Effect::Restart;
+            let why = unfit.get(id).cloned().or_else(|| {
+                restart.then(|| {
+                    "this change takes a restart of it, and Lockstep does not start it: take the key out of what \
+                     restarts it (`[[effect]]`, `x-lockstep-effect`), or have Lockstep run it by `process.command`"
+                        .to_owned()
+                })
+            })?;
+            Some(format!("{id}: {why}"))
+        })
+        .collect()
 }
 
 /// Runs the checks and puts the offers. A healing asks nobody: the same files settled before.

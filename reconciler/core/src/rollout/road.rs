@@ -101,6 +101,7 @@ fn recording(rollout: &mut Rollout, event: Event, out: &mut Vec<Command>) {
         | Event::SwitchFailed { .. }
         | Event::Unpaused { .. }
         | Event::Told { .. }
+        | Event::Answered { .. }
         | Event::PauseExpired
         | Event::Flushed
         | Event::FlushFailed { .. }
@@ -189,6 +190,7 @@ fn pausing(rollout: &mut Rollout, event: Event, out: &mut Vec<Command>) {
         | Event::SwitchFailed { .. }
         | Event::Unpaused { .. }
         | Event::Told { .. }
+        | Event::Answered { .. }
         | Event::Flushed
         | Event::FlushFailed { .. }
         | Event::StartFailed { .. }
@@ -246,6 +248,7 @@ fn publishing(rollout: &mut Rollout, paused: bool, event: Event, now: Moment, ou
         | Event::PauseFailed { .. }
         | Event::Unpaused { .. }
         | Event::Told { .. }
+        | Event::Answered { .. }
         | Event::Flushed
         | Event::FlushFailed { .. }
         | Event::StartFailed { .. }
@@ -322,6 +325,8 @@ fn unpausing(rollout: &mut Rollout, event: Event, now: Moment, out: &mut Vec<Com
         }
         // An answer that the leg before still waited for is not the one waited for here.
         Event::Told { .. } => telling = !rollout.pending.tells.is_empty(),
+        // Requests go out in Verifying: it is about a leg before.
+        Event::Answered { .. } => {}
         // Everybody is unpaused by the guard's own doing; who was told is unknown, so all are told again.
         Event::AgentLost => return verifying::begin(rollout, now, out),
         // Noted in the members.

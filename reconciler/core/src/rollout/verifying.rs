@@ -69,6 +69,7 @@ pub(super) fn verifying(rollout: &mut Rollout, event: Event, now: Moment, out: &
         | Event::Ended { .. }
         | Event::Evidence { .. }
         | Event::Told { .. }
+        | Event::Answered { .. }
         | Event::AgentLost
         | Event::AgentBack { .. }
         | Event::Tick => {}
@@ -148,7 +149,7 @@ pub(super) fn ask(rollout: &mut Rollout, turn: bool, now: Moment, out: &mut Vec<
     for (id, member) in &mut rollout.members {
         match (&member.progress, member.asked(there), member.alive()) {
             (Progress::Waiting, Ask::Nothing, true) => member.progress = Progress::Reached,
-            (Progress::Waiting, Ask::Tell, true) if member.is_signalled(there) => {
+            (Progress::Waiting, Ask::Tell, true) if member.is_told(there) => {
                 member.progress = Progress::Telling {
                     until: now.after(member.span()),
                 };
@@ -159,6 +160,10 @@ pub(super) fn ask(rollout: &mut Rollout, turn: bool, now: Moment, out: &mut Vec<
             (Progress::Waiting, Ask::Restart, true) => {}
             // On the way there it ends by this rollout's order alone, and so it starts in its turn.
             (Progress::Waiting, Ask::Restart, false) if there && member.part == Part::Participant => {}
+            // Whether it comes back is its own manager's business; it reads what is current then.
+            (Progress::Waiting, Ask::Nothing | Ask::Tell | Ask::Restart, false) if !member.supervised => {
+                member.progress = Progress::Unproven;
+            }
             (Progress::Waiting, Ask::Nothing | Ask::Tell | Ask::Restart, false) => {
                 member.progress = Progress::Down {
                     again_at: now,
@@ -183,26 +188,40 @@ pub(super) fn ask(rollout: &mut Rollout, turn: bool, now: Moment, out: &mut Vec<
     }
     order_starts(rollout, starts, now, out);
     let open: Vec<_> = rollout.pending.tells.iter().flatten().cloned().collect();
-    let telling = rollout
-        .members
-        .iter()
-        .filter_map(|(id, member)| match member.progress {
-            Progress::Telling { .. } if !open.contains(id) => Some(id.clone()),
-            Progress::Telling { .. }
-            | Progress::Waiting
-            | Progress::Coming { .. }
-            | Progress::Told { .. }
-            | Progress::Starting { .. }
-            | Progress::Down { .. }
-            | Progress::Reached
-            | Progress::Failed(_)
-            | Progress::Unproven => None,
+    let telling = rollout.select(|member| match member.progress {
+        Progress::Telling { .. } => true,
+        Progress::Waiting
+        | Progress::Coming { .. }
+        | Progress::Told { .. }
+        | Progress::Starting { .. }
+        | Progress::Down { .. }
+        | Progress::Reached
+        | Progress::Failed(_)
+        | Progress::Unproven => false,
+    });
+    let (signalled, requested): (Vec<_>, Vec<_>) = telling
+        .into_iter()
+        .filter(|id| !open.contains(id) && !rollout.pending.requests.contains(id))
+        .partition(|id| {
+            rollout
+                .members
+                .get(id)
+                .is_some_and(|member| member.is_signalled(there))
         });
-    let telling = telling.collect();
-    tell(rollout, telling, out);
+    tell(rollout, signalled, out);
+    request(rollout, requested, out);
 }
 
-/// Sends the reload to these, and keeps in mind whom the answer will be about. While the agent is lost
+/// Sends the request to reload to these. While the agent is lost they wait for it, like those of [`tell`].
+fn request(rollout: &mut Rollout, ids: Vec<MemberId>, out: &mut Vec<Command>) {
+    if ids.is_empty() || rollout.agent_lost {
+        return;
+    }
+    rollout.pending.requests.extend(ids.iter().cloned());
+    out.push(Command::Request(rollout.expected().0, ids));
+}
+
+/// Sends the signal to these, and keeps in mind whom the answer will be about. While the agent is lost
 /// nothing is sent: whoever is told then is told when it is back.
 pub(super) fn tell(rollout: &mut Rollout, ids: Vec<MemberId>, out: &mut Vec<Command>) {
     if ids.is_empty() || rollout.agent_lost {
@@ -322,6 +341,7 @@ pub(super) fn baking(rollout: &mut Rollout, event: Event, now: Moment, out: &mut
         | Event::StartFailed { .. }
         | Event::Ended { .. }
         | Event::Told { .. }
+        | Event::Answered { .. }
         | Event::AgentLost
         | Event::AgentBack { .. }
         | Event::Tick => {}

@@ -72,6 +72,7 @@ fn rollout() -> Rollout {
         tier: Tier::Acknowledged,
         within: Duration::from_secs(10),
         stop_within: Duration::from_secs(1),
+        supervised: true,
         check: false,
         life: Life::Alive(InstanceToken("one".to_owned())),
         progress: Progress::Waiting,

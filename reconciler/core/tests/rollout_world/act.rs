@@ -1,6 +1,8 @@
 //! What may happen next, and making it happen.
 
-use lockstep_core::rollout::{Command, Event, Evidence, Kind, MemberId, Moment, ProbeResult, Progress};
+use lockstep_core::rollout::{
+    Answer, Command, Event, Evidence, Kind, MemberId, Moment, ProbeResult, Progress,
+};
 use lockstep_core::service::Reload;
 
 use super::{Fault, World};
@@ -20,8 +22,10 @@ pub(crate) enum Act {
     FinishStart(MemberId),
     /// It fails.
     FailStart(MemberId),
-    /// The guard starts a service by its restart policy.
+    /// The guard starts a service by its restart policy, or somebody else starts his own.
     StartByPolicy(MemberId),
+    /// The agent notices a process that somebody else started.
+    Notice(MemberId),
     /// A service begins to read what is current.
     Read(MemberId),
     /// It runs what it read and says so.
@@ -36,6 +40,8 @@ pub(crate) enum Act {
     Die(MemberId),
     /// It answers an offer.
     Vote(MemberId, bool),
+    /// It answers the request to reload.
+    Answer(MemberId, bool),
     /// It is probed.
     Probe(MemberId, bool),
     /// The agent is lost.
@@ -108,13 +114,19 @@ impl World {
                 if self.left(Fault::Guard) {
                     acts.push(Act::FailStart(id.clone()));
                 }
-            } else if !self.held && self.volume.current.is_some() && self.first.kind != Kind::First {
+            } else if (!self.held || !instance.service.supervised)
+                && self.volume.current.is_some()
+                && self.first.kind != Kind::First
+            {
                 acts.push(Act::StartByPolicy(id.clone()));
             }
             return;
         };
         if self.left(Fault::Die) {
             acts.push(Act::Die(id.clone()));
+        }
+        if instance.unseen && self.agent_up && self.rollout.is_some() {
+            acts.push(Act::Notice(id.clone()));
         }
         if process.paused {
             return;
@@ -142,6 +154,12 @@ impl World {
                 acts.push(Act::Vote(id.clone(), false));
             }
         }
+        if process.request.is_some() {
+            acts.push(Act::Answer(id.clone(), true));
+            if self.left(Fault::Refuse) {
+                acts.push(Act::Answer(id.clone(), false));
+            }
+        }
         if self.is_waited_for(id) && self.probing.contains(id) && self.agent_up {
             acts.push(Act::Probe(id.clone(), true));
             if self.left(Fault::Refuse) {
@@ -158,7 +176,7 @@ impl World {
         let moved = self.volume.current.is_some() && process.saw != self.volume.current;
         let by_itself = match instance.service.reload {
             Reload::Watch => true,
-            Reload::Signal(_) | Reload::Restart => process.saw.is_none(),
+            Reload::Signal(_) | Reload::Http(_) | Reload::Restart => process.saw.is_none(),
         };
         self.volume.current.is_some() && (process.signal || (moved && by_itself))
     }
@@ -217,6 +235,7 @@ impl World {
                 self.tell(event);
             }
             Act::FinishStart(id) | Act::StartByPolicy(id) => self.start(id),
+            Act::Notice(id) => self.notice(id),
             Act::FailStart(id) => {
                 self.spend(Fault::Guard);
                 self.instances.get_mut(id).unwrap().starting = false;
@@ -257,6 +276,15 @@ impl World {
                 }
                 self.process(id).vote(*accept);
                 self.show(id);
+            }
+            Act::Answer(id, accepts) => {
+                let answer = if *accepts {
+                    Answer::Accepted
+                } else {
+                    self.spend(Fault::Refuse);
+                    Answer::Refused("status 500: max_positions is 0".to_owned())
+                };
+                self.answer(id, answer);
             }
             Act::Probe(id, passes) => {
                 if !passes {

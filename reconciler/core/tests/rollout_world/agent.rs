@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lockstep_core::rollout::{CheckVerdict, Command, Event, Evidence, Life, MemberId, Side};
+use lockstep_core::rollout::{Answer, CheckVerdict, Command, Event, Evidence, Life, MemberId, Side};
 use lockstep_core::service::Reload;
 use lockstep_protocol::{InstanceToken, SwitchNumber};
 
@@ -14,6 +14,7 @@ impl World {
     pub(super) fn order(&mut self, command: Command, well: bool) {
         match command {
             Command::Examine(whom) => {
+                self.notice_all();
                 let unfit = whom.first().filter(|_| !well);
                 let unfit = unfit.map(|id| (id.clone(), "it does not catch SIGUSR1".to_owned()));
                 self.see(Event::Examined {
@@ -72,6 +73,11 @@ impl World {
                 let unsent = self.send(&whom, well);
                 self.see(Event::Told { unsent });
             }
+            Command::Request(switch, whom) => {
+                for id in whom {
+                    self.request(&id, switch);
+                }
+            }
             Command::Restart(whom) => {
                 for id in whom {
                     self.end(&id, "was stopped");
@@ -118,6 +124,45 @@ impl World {
         unsent
     }
 
+    /// A request to reload reaches a service, or nobody. One that it had not answered is given up, and its answer may
+    /// be on its way all the same.
+    fn request(&mut self, id: &MemberId, switch: SwitchNumber) {
+        let current = self.volume.current;
+        if self.is_meant(id) {
+            if self.process(id).request.is_some() {
+                self.answer(id, Answer::Accepted);
+            }
+            let process = self.process(id);
+            process.signal = true;
+            process.told = current;
+            process.request = Some(switch);
+        } else if let Some(Life::Alive(instance)) = self
+            .rollout
+            .as_ref()
+            .map(|rollout| rollout.members[id].life.clone())
+        {
+            self.see(Event::Answered {
+                member: id.clone(),
+                instance,
+                switch,
+                answer: Answer::Missing("connection refused".to_owned()),
+            });
+        }
+    }
+
+    /// A service answers the request to reload.
+    pub(super) fn answer(&mut self, id: &MemberId, answer: Answer) {
+        let process = self.process(id);
+        let instance = process.token.clone();
+        let switch = process.request.take().expect("something to answer");
+        self.see(Event::Answered {
+            member: id.clone(),
+            instance,
+            switch,
+            answer,
+        });
+    }
+
     /// Something that the agent sees or answers.
     pub(super) fn see(&mut self, event: Event) {
         if self.rollout.is_some() && (self.agent_up || event == Event::AgentLost) {
@@ -125,8 +170,33 @@ impl World {
         }
     }
 
+    /// Looks for processes that somebody else started.
+    fn notice_all(&mut self) {
+        for id in self.instances.keys().cloned().collect::<Vec<_>>() {
+            self.notice(&id);
+        }
+    }
+
+    /// Notices a process that somebody else started.
+    pub(super) fn notice(&mut self, id: &MemberId) {
+        let instance = self.instances.get_mut(id).unwrap();
+        let unseen = instance.unseen && self.agent_up;
+        if let (true, Some(process)) = (unseen, &instance.process) {
+            instance.unseen = false;
+            let instance = process.token.clone();
+            self.see(Event::Started {
+                member: id.clone(),
+                instance,
+            });
+            self.show(id);
+        }
+    }
+
     /// Shows the status file of an instance.
     pub(super) fn show(&mut self, id: &MemberId) {
+        if self.instances[id].unseen {
+            return;
+        }
         let statement = self.instances[id]
             .process
             .as_ref()
@@ -144,6 +214,7 @@ impl World {
     }
 
     pub(super) fn look(&mut self) {
+        self.notice_all();
         for id in self.instances.keys().cloned().collect::<Vec<_>>() {
             self.show(&id);
         }
@@ -162,6 +233,10 @@ impl World {
         let instance = self.instances.get_mut(id).unwrap();
         instance.starting = false;
         instance.process = Some(Process::new(token.clone(), current));
+        if !instance.service.supervised {
+            instance.unseen = true;
+            return;
+        }
         self.see(Event::Started {
             member: id.clone(),
             instance: token,
@@ -170,9 +245,17 @@ impl World {
 
     /// A process ends.
     pub(super) fn end(&mut self, id: &MemberId, how: &str) {
+        let open = self.instances[id]
+            .process
+            .as_ref()
+            .is_some_and(|process| process.request.is_some());
+        if open {
+            self.answer(id, Answer::Missing("connection reset".to_owned()));
+        }
         let instance = self.instances.get_mut(id).unwrap();
         instance.deaf = false;
-        if let Some(process) = instance.process.take() {
+        let unseen = std::mem::take(&mut instance.unseen);
+        if let Some(process) = instance.process.take().filter(|_| !unseen) {
             self.see(Event::Ended {
                 member: id.clone(),
                 instance: process.token,
@@ -223,7 +306,7 @@ impl World {
     fn look_again(&mut self, id: &MemberId, loaded: SwitchNumber) {
         let moved = self.volume.current.is_some_and(|current| current != loaded);
         let reloads = match self.instances[id].service.reload {
-            Reload::Signal(_) | Reload::Watch => true,
+            Reload::Signal(_) | Reload::Http(_) | Reload::Watch => true,
             Reload::Restart => false,
         };
         if moved && reloads {
@@ -256,6 +339,11 @@ impl World {
         self.thaw();
         self.held = false;
         self.probing.clear();
+        for instance in self.instances.values_mut() {
+            if let Some(process) = &mut instance.process {
+                process.request = None;
+            }
+        }
     }
 
     pub(super) fn lose_agent(&mut self) {

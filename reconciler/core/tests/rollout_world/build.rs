@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use lockstep_core::rollout::{
-    self, CheckVerdict, Command, Effect, Event, Evidence, Kind, Life, Limits, Member, MemberId, Moment, Part,
-    Progress, Rollout, Side,
+    self, Answer, CheckVerdict, Command, Effect, Event, Evidence, Kind, Life, Limits, Member, MemberId,
+    Moment, Part, Progress, Rollout, Side,
 };
-use lockstep_core::service::{Pause, Reload, Tier};
+use lockstep_core::service::{HttpReload, Method, Pause, Reload, Tier};
 use lockstep_protocol::{
     Attempt, Digest, InstanceToken, PROTOCOL, Revision, RolloutId, Status, StatusError, StatusState,
     SwitchNumber, Vote,
@@ -32,6 +32,8 @@ pub(crate) struct Service {
     pub(crate) alive: bool,
     pub(crate) check: bool,
     pub(crate) within: Duration,
+    /// Whether Lockstep starts it.
+    pub(crate) supervised: bool,
 }
 
 impl Service {
@@ -47,8 +49,18 @@ impl Service {
             alive: true,
             check: false,
             within: Duration::from_secs(5),
+            supervised: true,
         }
     }
+}
+
+/// A reload over HTTP.
+pub(crate) fn over_http() -> Reload {
+    Reload::Http(HttpReload {
+        method: Method::Post,
+        authority: "127.0.0.1:9090".to_owned(),
+        path: "/-/reload".to_owned(),
+    })
 }
 
 pub(crate) fn revision(digit: char) -> Revision {
@@ -86,12 +98,12 @@ pub(crate) fn world(kind: Kind, bake: Duration, services: &[Service], faults: &[
     let mut begun = 0;
     for service in services {
         let id = super::id(&service.name);
-        let alive = service.alive && kind != Kind::First;
+        let alive = service.alive && (kind != Kind::First || !service.supervised);
         let process = alive.then(|| {
             begun += 1;
-            let participates = service.part == Part::Participant;
+            let participates = service.part == Part::Participant && kind != Kind::First;
             let token = InstanceToken(format!("{}.{begun}", service.name));
-            let mut process = Process::new(token, Some(FROM));
+            let mut process = Process::new(token, (kind != Kind::First).then_some(FROM));
             if participates {
                 process.saw = Some(FROM);
                 process.runs = Some(FROM);
@@ -101,7 +113,7 @@ pub(crate) fn world(kind: Kind, bake: Duration, services: &[Service], faults: &[
         });
         let member = Member {
             part: service.part,
-            effect: if kind == Kind::First {
+            effect: if kind == Kind::First && service.supervised {
                 Effect::Start
             } else {
                 service.effect
@@ -111,6 +123,7 @@ pub(crate) fn world(kind: Kind, bake: Duration, services: &[Service], faults: &[
             tier: service.tier,
             within: service.within,
             stop_within: Duration::from_secs(1),
+            supervised: service.supervised,
             check: service.check,
             life: process
                 .as_ref()
@@ -128,6 +141,7 @@ pub(crate) fn world(kind: Kind, bake: Duration, services: &[Service], faults: &[
                 process,
                 starting: false,
                 deaf: false,
+                unseen: false,
             },
         );
     }
@@ -195,6 +209,7 @@ impl Process {
             saw: None,
             told: None,
             signal: false,
+            request: None,
             paused: false,
             offer: None,
             statement: None,
@@ -289,6 +304,7 @@ pub(crate) fn command_line(command: &Command) -> String {
         Command::Switch(switch) => format!("Switch {switch}"),
         Command::Unpause(whom) => format!("Unpause all, reload {}", ids(whom)),
         Command::Tell(whom) => format!("Tell {}", ids(whom)),
+        Command::Request(switch, whom) => format!("Request switch {switch} {}", ids(whom)),
         Command::Flush => "Flush".to_owned(),
         Command::Restart(whom) => format!("Restart {}", ids(whom)),
         Command::Start(whom) => format!("Start {}", ids(whom)),
@@ -330,6 +346,19 @@ pub(crate) fn event_line(event: &Event) -> String {
             format!("Unpaused{expired}{}", reasons(unsent))
         }
         Event::Told { unsent } => format!("Told{}", reasons(unsent)),
+        Event::Answered {
+            member,
+            switch,
+            answer,
+            ..
+        } => {
+            let answer = match answer {
+                Answer::Accepted => "accepted".to_owned(),
+                Answer::Refused(said) => format!("refused: {said}"),
+                Answer::Missing(why) => format!("missing: {why}"),
+            };
+            format!("Answered {member} for switch {switch}: {answer}")
+        }
         Event::PauseExpired => "PauseExpired".to_owned(),
         Event::Flushed => "Flushed".to_owned(),
         Event::FlushFailed { reason } => format!("FlushFailed: {reason}"),

@@ -36,6 +36,11 @@ impl World {
             if let Command::Restart(whom) = command {
                 broken.extend(restarts_too_much(&rollout, whom));
             }
+            if let Command::Restart(whom) | Command::Start(whom) = command
+                && let Some(id) = whom.iter().find(|id| !rollout.members[*id].supervised)
+            {
+                broken.push(format!("{id} is started, which is somebody else's to do"));
+            }
             if let Some(id) = whom_of(command)
                 .iter()
                 .find(|id| !rollout.members.contains_key(id))
@@ -123,7 +128,7 @@ impl World {
                 let lives = self
                     .instances
                     .iter()
-                    .find(|(_, instance)| instance.process.is_some());
+                    .find(|(_, instance)| instance.process.is_some() && instance.service.supervised);
                 lives.map(|(id, _)| format!("{id} lives after a first rollout that failed"))
             }),
             Outcome::RolledBack { .. } => {
@@ -171,7 +176,7 @@ impl World {
             // One that only a restart changes, and that was not restarted, is not told.
             let untouched = member.effect == Effect::Restart && !member.restarted;
             let blind = match member.reload {
-                Reload::Signal(_) | Reload::Restart => !untouched,
+                Reload::Signal(_) | Reload::Http(_) | Reload::Restart => !untouched,
                 Reload::Watch => false,
             };
             let from = rollout.from.as_ref().map(|from| from.switch);
@@ -217,6 +222,7 @@ fn whom_of(command: &Command) -> Vec<MemberId> {
         | Command::Pause(whom)
         | Command::Unpause(whom)
         | Command::Tell(whom)
+        | Command::Request(_, whom)
         | Command::Restart(whom)
         | Command::Start(whom)
         | Command::Probe(whom) => whom.clone(),

@@ -69,6 +69,7 @@ fn rollout_key(rollout: &Rollout, now: Moment, key: &mut DefaultHasher) {
         there,
         rollout.agent_lost,
         &rollout.pending.tells,
+        &rollout.pending.requests,
         &rollout.pending.starts,
         rollout.pending.tries,
     )
@@ -139,7 +140,13 @@ fn statement_key(statement: Option<&Status>, key: &mut DefaultHasher) {
 }
 
 fn instance_key(instance: &Instance, key: &mut DefaultHasher) {
-    (instance.starting, instance.deaf, instance.process.is_some()).hash(key);
+    (
+        instance.starting,
+        instance.deaf,
+        instance.unseen,
+        instance.process.is_some(),
+    )
+        .hash(key);
     if let Some(process) = &instance.process {
         (
             &process.token,
@@ -152,6 +159,7 @@ fn instance_key(instance: &Instance, key: &mut DefaultHasher) {
         (
             process.told,
             process.signal,
+            process.request,
             process.paused,
             process.offer.is_some(),
         )
@@ -171,6 +179,7 @@ fn command_key(command: &Command, key: &mut DefaultHasher) {
         | Command::Restart(whom)
         | Command::Start(whom)
         | Command::Probe(whom) => whom.hash(key),
+        Command::Request(number, whom) => (number, whom).hash(key),
         Command::Switch(number) => number.hash(key),
         Command::RecordOutcome(outcome) => discriminant(outcome).hash(key),
         Command::Report(notice) => (discriminant(&notice.kind), &notice.member).hash(key),
@@ -202,6 +211,12 @@ fn event_key(event: &Event, key: &mut DefaultHasher) {
             }
         }
         Event::Told { unsent } | Event::Unpaused { unsent, .. } => unsent.hash(key),
+        Event::Answered {
+            member,
+            instance,
+            switch,
+            answer,
+        } => (member, instance, switch, discriminant(answer)).hash(key),
         Event::AgentBack { alive } => alive.hash(key),
         // At most one of each kind, and nothing in it matters.
         _ => {}

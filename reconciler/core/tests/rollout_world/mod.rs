@@ -21,7 +21,7 @@ use lockstep_core::service::ServiceName;
 use lockstep_protocol::{Digest, InstanceToken, RolloutId, Status, SwitchNumber};
 
 pub(crate) use act::Act;
-pub(crate) use build::{Service, command_line, world};
+pub(crate) use build::{Service, command_line, over_http, world};
 
 /// A fault, or another thing that happens only so often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub(crate) struct Process {
     pub(crate) told: Option<SwitchNumber>,
     /// Whether a reload waits to be handled.
     pub(crate) signal: bool,
+    /// The switch that the request to reload is about that it has not answered.
+    pub(crate) request: Option<SwitchNumber>,
     /// Whether it is stopped.
     pub(crate) paused: bool,
     /// The offer that it has not answered.
@@ -73,6 +75,8 @@ pub(crate) struct Instance {
     pub(crate) starting: bool,
     /// It never reads again until the world is well.
     pub(crate) deaf: bool,
+    /// The agent has not noticed yet that somebody else started it.
+    pub(crate) unseen: bool,
 }
 
 /// The volume with its journal, and the quarantine of the state folder.
@@ -179,7 +183,7 @@ impl World {
 
     /// The tokens of all that live.
     pub(crate) fn alive(&self) -> BTreeMap<MemberId, InstanceToken> {
-        let lives = self.instances.iter();
+        let lives = self.instances.iter().filter(|(_, instance)| !instance.unseen);
         lives
             .filter_map(|(id, instance)| Some((id.clone(), instance.process.as_ref()?.token.clone())))
             .collect()

@@ -70,7 +70,9 @@ impl World {
             Command::Withdraw(_) => {
                 for id in self.instances.keys().cloned().collect::<Vec<_>>() {
                     self.instances.get_mut(&id).unwrap().starting = false;
-                    self.end(&id, "was stopped");
+                    if self.instances[&id].service.supervised {
+                        self.end(&id, "was stopped");
+                    }
                 }
                 self.write(
                     well,
@@ -105,6 +107,7 @@ impl World {
             | Command::Pause(_)
             | Command::Unpause(_)
             | Command::Tell(_)
+            | Command::Request(..)
             | Command::Restart(_)
             | Command::Start(_)
             | Command::Probe(_)

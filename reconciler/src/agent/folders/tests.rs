@@ -6,6 +6,7 @@ fn lab() -> (tempfile::TempDir, Folders, ServiceName) {
     let dir = tempfile::tempdir().unwrap();
     let folders = Folders {
         base: dir.path().to_owned(),
+        foreign: BTreeMap::new(),
     };
     let service = ServiceName::new("bot");
     std::fs::create_dir(folders.of(&service)).unwrap();

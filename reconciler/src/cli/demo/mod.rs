@@ -4,16 +4,18 @@
 //! | module | for |
 //! |---|---|
 //! | [`place`] | the folder: repository, clone, settings |
+//! | [`repository`] | commits and pushes |
 //! | [`programs`] | the processes, found beside this one |
 //! | [`minder`] | the end of everything, also when this process is killed |
 //! | [`tour`], [`table`] | `--script`: what a user would try, and what came of it |
 //!
-//! It acts as a user does: it commits with git, and asks the reconciler through its API. It never touches the
-//! volume or the services by itself.
+//! It acts as a user does: it commits and pushes, and asks the reconciler through its API. It never touches the
+//! volume or the services by itself. Beside its own programs it needs nothing on the machine.
 
 mod minder;
 mod place;
 mod programs;
+mod repository;
 mod table;
 mod tour;
 
@@ -63,7 +65,7 @@ pub(super) struct Demo {
 pub(super) enum DemoError {
     /// A program that belongs to it is missing.
     #[error(
-        "{path} is not there: build the demo's programs with `cargo build -p broker -p scanner -p orchestrator`, or run `cargo demo`, which does"
+        "{path} is not there: the demo's programs lie beside `lockstep` in a release; in a checkout, `cargo demo` builds them"
     )]
     Program { path: PathBuf },
     /// A file or folder cannot be used.
@@ -77,8 +79,12 @@ pub(super) enum DemoError {
     #[error("{program} cannot be started: {source}")]
     Spawn { program: String, source: std::io::Error },
     /// Git failed.
-    #[error("`git {command}` failed: {said}")]
-    Git { command: String, said: String },
+    #[error("{path}: cannot {doing}: {}; --dir names another place", source.message())]
+    Git {
+        doing: &'static str,
+        path: PathBuf,
+        source: git2::Error,
+    },
     /// Something did not come up.
     #[error("{what} within {} s: see {log}, which --keep leaves behind", START.as_secs())]
     Late { what: String, log: PathBuf },
@@ -125,7 +131,7 @@ impl Demo {
             scanner: programs::free_port(),
             web: programs::free_port(),
         };
-        place.fill(programs, ports).await?;
+        place.fill(programs, ports)?;
         start_reconciler(programs, place, minded)?;
         let settings = Settings::read(&place.settings())?;
         let client = Client::of(&settings);

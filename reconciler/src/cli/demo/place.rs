@@ -1,13 +1,12 @@
 //! The demo's folder: a bare config repository and a clone of it, both made from the template, and settings.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use tempfile::TempDir;
-use tokio::process::Command;
 
 use super::DemoError;
 use super::programs::Programs;
+use super::repository::Clone;
 
 /// The files of `config-repo-template/`, inside the program so that the demo works anywhere.
 const TEMPLATE: &[(&str, &str)] = &[
@@ -58,6 +57,7 @@ pub(super) struct Ports {
 /// The folder.
 pub(super) struct Place {
     dir: PathBuf,
+    clone: Clone,
 }
 
 impl Place {
@@ -70,9 +70,7 @@ impl Place {
                 path: std::env::temp_dir(),
                 source,
             };
-            return Ok(Self {
-                dir: made.map(TempDir::keep).map_err(failed)?,
-            });
+            return Ok(Self::of(made.map(TempDir::keep).map_err(failed)?));
         };
         let failed = |source| DemoError::Io {
             doing: "make a new folder",
@@ -80,17 +78,20 @@ impl Place {
             source,
         };
         std::fs::create_dir(dir).map_err(failed)?;
-        Ok(Self {
-            dir: std::fs::canonicalize(dir).map_err(failed)?,
-        })
+        Ok(Self::of(std::fs::canonicalize(dir).map_err(failed)?))
+    }
+
+    fn of(dir: PathBuf) -> Self {
+        let clone = Clone::new(dir.join("clone"));
+        Self { dir, clone }
     }
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    pub(super) fn clone_dir(&self) -> PathBuf {
-        self.dir.join("clone")
+    pub(super) fn clone_dir(&self) -> &Path {
+        self.clone.dir()
     }
 
     pub(super) fn settings(&self) -> PathBuf {
@@ -110,7 +111,7 @@ impl Place {
     }
 
     /// The repository with its first commit, the clone, and the settings.
-    pub(super) async fn fill(&self, programs: &Programs, ports: Ports) -> Result<(), DemoError> {
+    pub(super) fn fill(&self, programs: &Programs, ports: Ports) -> Result<(), DemoError> {
         let settings = settings(programs, ports);
         self.write(&self.settings(), &settings)?;
         for (path, contents) in TEMPLATE {
@@ -120,44 +121,10 @@ impl Place {
             ("port = 7497 ", &format!("port = {} ", ports.broker)),
             ("port = 50051 ", &format!("port = {} ", ports.scanner)),
         ])?;
-        // By their own commands, so that the branch is called main whatever git is used.
-        self.git_in(&self.dir, &["init", "--quiet", "--bare", "config.git"])
-            .await?;
-        self.git_in(
+        self.clone.begin(
             &self.dir.join("config.git"),
-            &["symbolic-ref", "HEAD", "refs/heads/main"],
-        )
-        .await?;
-        let clone = self.clone_dir();
-        self.git_in(&clone, &["init", "--quiet"]).await?;
-        self.git(&["symbolic-ref", "HEAD", "refs/heads/main"]).await?;
-        for (key, value) in [
-            ("user.name", "Demo"),
-            ("user.email", "demo@localhost"),
-            ("commit.gpgsign", "false"),
-            ("core.hooksPath", ".git/hooks"),
-            ("push.default", "simple"),
-        ] {
-            self.git(&["config", key, value]).await?;
-        }
-        self.git(&[
-            "remote",
-            "add",
-            "origin",
-            &self.dir.join("config.git").to_string_lossy(),
-        ])
-        .await?;
-        self.git(&["add", "--all"]).await?;
-        self.git(&[
-            "commit",
-            "--quiet",
-            "--message",
             "The template, with ports of this demo",
-        ])
-        .await?;
-        self.git(&["push", "--quiet", "--set-upstream", "origin", "main"])
-            .await?;
-        Ok(())
+        )
     }
 
     /// Replaces texts of the document, each of which it must hold once.
@@ -193,53 +160,17 @@ impl Place {
     }
 
     /// Commits all of the clone and pushes it; gives the commit.
-    pub(super) async fn push(&self, subject: &str) -> Result<String, DemoError> {
-        self.git(&["commit", "--quiet", "--all", "--message", subject])
-            .await?;
-        self.push_head().await
+    pub(super) fn push(&self, subject: &str) -> Result<String, DemoError> {
+        let commit = self.clone.commit(subject)?;
+        self.clone.push()?;
+        Ok(commit)
     }
 
     /// Takes a commit back by a new one and pushes it; gives the new commit.
-    pub(super) async fn push_revert(&self, commit: &str) -> Result<String, DemoError> {
-        self.git(&["revert", "--no-edit", commit]).await?;
-        self.push_head().await
-    }
-
-    async fn push_head(&self) -> Result<String, DemoError> {
-        self.git(&["push", "--quiet"]).await?;
-        self.git(&["rev-parse", "HEAD"]).await
-    }
-
-    async fn git(&self, args: &[&str]) -> Result<String, DemoError> {
-        self.git_in(&self.clone_dir(), args).await
-    }
-
-    /// Runs the real git, in none but the demo's own repositories.
-    async fn git_in(&self, dir: &Path, args: &[&str]) -> Result<String, DemoError> {
-        let mut git = Command::new("git");
-        git.args(args)
-            .current_dir(dir)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        // Whoever runs this within another repository's hook or alias has variables that point there.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("GIT_") {
-                git.env_remove(name);
-            }
-        }
-        let output = git.env("GIT_TERMINAL_PROMPT", "0").output().await;
-        let output = output.map_err(|source| DemoError::Spawn {
-            program: "git".to_owned(),
-            source,
-        })?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        }
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(DemoError::Git {
-            command: args.join(" "),
-            said,
-        })
+    pub(super) fn push_revert(&self, commit: &str) -> Result<String, DemoError> {
+        let commit = self.clone.revert(commit)?;
+        self.clone.push()?;
+        Ok(commit)
     }
 
     fn write(&self, path: &Path, contents: &str) -> Result<(), DemoError> {
@@ -338,10 +269,8 @@ mod tests {
         );
         let settings = crate::settings::Settings::parse(Path::new("/demo/lockstep.toml"), &text).unwrap();
         assert_eq!(settings.services.len(), 2);
-        assert_eq!(
-            settings.services[0].process.command,
-            ["/srv/a \"quoted\" place/scanner"]
-        );
+        let scanner = settings.services[0].supervised().unwrap();
+        assert_eq!(scanner.command, ["/srv/a \"quoted\" place/scanner"]);
         assert_eq!(settings.source.spec.url, "/demo/config.git");
     }
 }

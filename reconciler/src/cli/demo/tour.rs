@@ -1,6 +1,6 @@
 //! The tour that `--script` plays: what a user would try, each step with what must come of it.
 //!
-//! A step edits the clone, commits and pushes with the real git, and then listens to the events until the commit's
+//! A step edits the clone, commits and pushes, and then listens to the events until the commit's
 //! outcome is told. Nothing is waited for by time alone.
 
 use std::collections::BTreeMap;
@@ -134,13 +134,13 @@ pub(super) async fn play(
         let commit = match step.change {
             Change::Edit(replacements) => {
                 place.edit(replacements)?;
-                place.push(step.subject).await?
+                place.push(step.subject)?
             }
             Change::Outside => {
                 place.append("README.md", "\nEdited by the demo.")?;
-                place.push(step.subject).await?
+                place.push(step.subject)?
             }
-            Change::Revert(step) => place.push_revert(&commits[step]).await?,
+            Change::Revert(step) => place.push_revert(&commits[step])?,
         };
         let outcome = tokio::time::timeout(STEP, outcome(events, &commit))
             .await

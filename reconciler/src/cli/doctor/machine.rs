@@ -7,6 +7,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::Finding;
+use crate::cli::Failure;
 
 /// Slower than this, a pause takes longer than it has to.
 const SLOW: Duration = Duration::from_millis(50);
@@ -15,10 +16,29 @@ pub(super) fn look() -> Vec<Finding> {
     vec![stopping(), handles(), priority()]
 }
 
+/// Is stopped and continued by doctor, and ends when its standard input closes: this program itself, so that nothing
+/// else has to be on the machine
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Patient {}
+
+impl Patient {
+    pub(in crate::cli) fn execute(self) -> Result<(), Failure> {
+        std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())
+            .map(drop)
+            .map_err(Failure::refused)
+    }
+}
+
 /// A child that is stopped and continued, as a service is.
 fn stopping() -> Finding {
     let what = "pausing";
-    let child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn();
+    let child = std::env::current_exe().and_then(|this| {
+        Command::new(this)
+            .arg("doctor-patient")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+    });
     let child = match child {
         Ok(child) => child,
         Err(error) => {

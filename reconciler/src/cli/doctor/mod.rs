@@ -18,6 +18,8 @@ mod services;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
+pub(super) use machine::Patient;
+
 use super::{Failure, SettingsFile, output};
 
 /// Look whether this machine, the folders, the repository and the services are fit

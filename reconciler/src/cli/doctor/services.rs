@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lockstep_core::service::Reload;
+use lockstep_core::service::{Reload, ServiceName};
 use lockstep_core::status::{InstanceView, StatusView};
+use lockstep_guard::check_identity;
 use rustix::fs::{Access, access};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::Pid;
@@ -12,12 +13,19 @@ use rustix::process::Pid;
 use super::super::client::Client;
 use super::super::{Failure, block_on};
 use super::Finding;
-use crate::agent::pinned_to_a_release;
-use crate::settings::{Service, Settings};
+use crate::agent::{Named, expected_user, listens, named, pinned_to_a_release, user_name};
+use crate::settings::{Foreign, Process, Run, Service, Settings};
 use crate::web;
 
 pub(super) fn look(settings: &Settings) -> Vec<Finding> {
-    let mut findings: Vec<_> = settings.services.iter().map(program).collect();
+    let mut findings: Vec<_> = settings
+        .services
+        .iter()
+        .map(|service| match &service.process {
+            Run::Supervised(process) => program(&service.name, process),
+            Run::Foreign(foreign) => pid_file(&service.name, foreign),
+        })
+        .collect();
     let status = block_on(async { Client::of(settings).get::<StatusView>("/api/v1/status").await });
     match status {
         Ok(status) => {
@@ -43,9 +51,8 @@ pub(super) fn look(settings: &Settings) -> Vec<Finding> {
 }
 
 /// The program as it would be executed.
-fn program(service: &Service) -> Finding {
-    let what = format!("{}, program", service.name);
-    let process = &service.process;
+fn program(service: &ServiceName, process: &Process) -> Finding {
+    let what = format!("{service}, program");
     if !process.cwd.is_dir() {
         return Finding::problem(
             what,
@@ -81,6 +88,39 @@ fn program(service: &Service) -> Finding {
     }
 }
 
+/// Whom a pid file names, and whether that is who is expected.
+fn pid_file(service: &ServiceName, foreign: &Foreign) -> Finding {
+    let what = format!("{service}, pid file");
+    for file in [&foreign.status_file, &foreign.offer_file].into_iter().flatten() {
+        if !file.parent().is_some_and(Path::is_dir) {
+            return Finding::warning(
+                what,
+                format!("the folder of {} is not there", file.display()),
+                "make it before the service starts, and let it belong to the service's user",
+            );
+        }
+    }
+    let pid = match named(foreign) {
+        Named::Process { pid, .. } => pid,
+        Named::Nobody(why) => {
+            return Finding::warning(
+                what,
+                why,
+                "start it by its own manager: Lockstep does not, and goes on without it",
+            );
+        }
+        Named::Unusable(why) => {
+            return Finding::problem(what, why, "no commit that touches it is tried until then");
+        }
+    };
+    let judged = expected_user(foreign)
+        .and_then(|user| check_identity(pid, (user, &user_name(foreign)), &foreign.executable));
+    match judged {
+        Ok(()) => Finding::ok(what, format!("process {pid}, {}", foreign.executable.display())),
+        Err(why) => Finding::problem(what, why, "no commit that touches it is tried until then"),
+    }
+}
+
 fn alarms(status: &StatusView) -> Finding {
     let what = "reconciler";
     if status.alarms.is_empty() {
@@ -95,11 +135,12 @@ fn running(service: &Service, instance: &InstanceView) -> Finding {
     let what = format!("{}, process", service.name);
     let Some(pid) = instance.pid else {
         let how = instance.error.as_deref().unwrap_or("it was not started");
-        return Finding::problem(
-            what,
-            format!("it does not live: {how}"),
-            "its log is in the state folder's log/",
-        );
+        let next = if service.supervised().is_some() {
+            "its log is in the state folder's log/"
+        } else {
+            "it is started by its own manager, and takes part from then on"
+        };
+        return Finding::problem(what, format!("it does not live: {how}"), next);
     };
     if let Some(why) = pinned_to_a_release(pid) {
         return Finding::problem(what, why, "mount the volume as a whole");
@@ -117,6 +158,18 @@ fn running(service: &Service, instance: &InstanceView) -> Finding {
                 format!("process {pid} cannot be looked at"),
                 "run this as the user who runs `lockstep run`",
             ),
+        },
+        Reload::Http(request) => match block_on(async { Ok(listens(request).await) }) {
+            Ok(Ok(())) => Finding::ok(
+                what,
+                format!("process {pid} is told by {request}, and somebody listens there"),
+            ),
+            Ok(Err(why)) => Finding::problem(
+                what,
+                format!("process {pid} cannot be told: {why}"),
+                "have the service listen there, or correct `reload`; no commit reaches it until then",
+            ),
+            Err(failure) => Finding::problem(what, failure.message, "try again"),
         },
         Reload::Watch => Finding::ok(what, format!("process {pid} watches its folder, or should")),
         Reload::Restart => Finding::ok(what, format!("process {pid} is restarted for each change")),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Probe, ProbeKind, States, values, written};
+use super::super::{Equals, Place, Probe, ProbeKind, States, values, written};
 use super::Resolver;
 
 /// A shorter interval would only burn the processor.
@@ -14,31 +14,7 @@ impl Resolver {
         if every < SHORTEST_EVERY {
             self.wrong(key, "probe.every: at least 10ms is expected");
         }
-        let states = match (probe.json, probe.equals) {
-            (None, None) => None,
-            (Some(field), Some(equals)) => {
-                if probe.http.is_none() {
-                    self.wrong(key, "probe.json: only an answer over http can be looked into");
-                }
-                let judged = values::json_pointer(&field);
-                self.fit(key, judged.map_err(|what| format!("probe.json: {what}")));
-                Some(States { field, equals })
-            }
-            (Some(_), None) => {
-                self.wrong(
-                    key,
-                    "probe.json: what it must equal is expected too: equals = \"revision\" or \"digest\"",
-                );
-                None
-            }
-            (None, Some(_)) => {
-                self.wrong(
-                    key,
-                    "probe.equals: the field is expected too, for example json = \"/config/revision\"",
-                );
-                None
-            }
-        };
+        let states = self.states(key, &probe);
         let kind = match (probe.http, probe.tcp, probe.exec) {
             (Some(url), None, None) => self.http(key, &url, states),
             (None, Some(address), None) => {
@@ -66,30 +42,92 @@ impl Resolver {
         Probe { kind, every }
     }
 
-    fn http(&mut self, key: &str, url: &str, states: Option<States>) -> ProbeKind {
-        match url.strip_prefix("http://") {
-            Some(rest) if !rest.is_empty() && !rest.starts_with('/') => {
-                let (authority, path) = match rest.find('/') {
-                    Some(slash) => rest.split_at(slash),
-                    None => (rest, "/"),
-                };
-                let judged = values::address(authority, Some(80));
-                let judged = judged.map_err(|what| format!("probe.http: {what}"));
-                let authority = self.fit(key, judged).unwrap_or_default();
-                self.fit(key, values::without_nul(path));
-                ProbeKind::Http {
-                    authority,
-                    path: path.to_owned(),
-                    states,
-                }
+    /// What the answer must state, if anything.
+    fn states(&mut self, key: &str, probe: &written::Probe) -> Option<States> {
+        if probe.metric.is_none() && (probe.label.is_some() || !probe.labels.is_empty()) {
+            self.wrong(
+                key,
+                "probe.labels: only a metric has labels, for example metric = \"app_config_info\"",
+            );
+        }
+        let place = match (&probe.json, &probe.metric) {
+            (None, None) => None,
+            (Some(field), None) => {
+                let judged = values::json_pointer(field);
+                self.fit(key, judged.map_err(|what| format!("probe.json: {what}")));
+                Some(("json", Place::Json(field.clone())))
             }
-            Some(_) | None => {
+            (None, Some(name)) => Some(("metric", self.metric(key, name, probe))),
+            (Some(_), Some(_)) => {
+                self.wrong(key, "probe: one of json and metric is expected, not both");
+                return None;
+            }
+        };
+        match (place, probe.equals) {
+            (None, None) => None,
+            (Some((what, place)), Some(equals)) => {
+                if probe.http.is_none() {
+                    self.wrong(
+                        key,
+                        &format!("probe.{what}: only an answer over http can be looked into"),
+                    );
+                }
+                Some(States { place, equals })
+            }
+            (Some((what, _)), None) => {
                 self.wrong(
                     key,
-                    &format!("probe.http: {url:?} is not of the form http://HOST:PORT/PATH"),
+                    &format!(
+                        "probe.{what}: what it must equal is expected too: equals = \"revision\" or \"digest\""
+                    ),
                 );
-                ProbeKind::Tcp(String::new())
+                None
             }
+            (None, Some(_)) => {
+                self.wrong(
+                    key,
+                    "probe.equals: where it stands is expected too, for example json = \"/config/revision\" or \
+                     metric = \"app_config_info\"",
+                );
+                None
+            }
+        }
+    }
+
+    fn metric(&mut self, key: &str, name: &str, probe: &written::Probe) -> Place {
+        let label = match (&probe.label, probe.equals) {
+            (Some(label), _) => label,
+            (None, Some(Equals::Digest)) => "digest",
+            (None, Some(Equals::Revision) | None) => "revision",
+        };
+        let judged = values::metric(name).map_err(|what| format!("probe.metric: {what}"));
+        self.fit(key, judged);
+        for name in probe.labels.keys().map(String::as_str).chain([label]) {
+            let judged = values::label(name).map_err(|what| format!("probe.labels: {what}"));
+            self.fit(key, judged);
+        }
+        if probe.labels.contains_key(label) {
+            self.wrong(
+                key,
+                &format!("probe.labels: {label:?} is the one that is looked into: leave it out"),
+            );
+        }
+        Place::Metric {
+            name: name.to_owned(),
+            label: label.to_owned(),
+            labels: probe.labels.clone(),
+        }
+    }
+
+    fn http(&mut self, key: &str, url: &str, states: Option<States>) -> ProbeKind {
+        let judged = values::http(url).map_err(|what| format!("probe.http: {what}"));
+        match self.fit(key, judged) {
+            Some((authority, path)) => ProbeKind::Http {
+                authority,
+                path,
+                states,
+            },
+            None => ProbeKind::Tcp(String::new()),
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args, served: &Arc<Served>, ready: impl FnOnce()) -> Ex
         Reload::Usr1 => client.trigger(Trigger::Signal(Signal::Usr1)),
         Reload::Hup => client.trigger(Trigger::Signal(Signal::Hup)),
         Reload::Watch => client.trigger(Trigger::Watch),
-        Reload::Never => client,
+        Reload::Http | Reload::Never => client,
     };
     let client = client
         .vote(args.vote)

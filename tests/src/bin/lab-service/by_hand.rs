@@ -63,6 +63,7 @@ pub(crate) fn run(args: &Args, served: &Arc<Served>, mut told: Told, ready: impl
     ready();
     loop {
         if told.wait() {
+            told.answer(Ok(()));
             served.ring();
             hand.reload(&told);
         }

@@ -4,15 +4,17 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use lockstep_protocol::RELEASE_FILE;
+use tokio::sync::oneshot;
 
 use crate::section::Section;
-use crate::{Args, place};
+use crate::told::Reply;
+use crate::{Args, Reload, place};
 
 /// The live values.
 #[derive(Debug, Default)]
@@ -58,6 +60,17 @@ impl Served {
         self.switch.load(Ordering::SeqCst)
     }
 
+    /// What it works with, as Prometheus reads it.
+    fn metrics(&self) -> String {
+        let text = self.release.lock().expect("nobody panics with it").clone();
+        let release: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        format!(
+            "# HELP lab_config_info The configuration that is worked with.\n# TYPE lab_config_info gauge\n\
+             lab_config_info{{revision={},digest={}}} 1\n",
+            release["revision"], release["digest"]
+        )
+    }
+
     fn line(&self) -> String {
         format!(
             "{{\"pid\": {}, \"value\": {}, \"switch\": {}, \"rings\": {}}}\n",
@@ -70,31 +83,37 @@ impl Served {
 }
 
 /// Opens all that is asked for. Called once there is something to serve.
-pub(crate) fn open(args: &Args, served: &Arc<Served>) {
+pub(crate) fn open(args: &Args, served: &Arc<Served>, asked: mpsc::Sender<Reply>) {
     let socket = place("LAB_PLACE").join(format!("{}.sock", args.name));
     let _ = std::fs::remove_file(&socket);
     let listener = UnixListener::bind(&socket).expect("the lab's folder is writable");
-    let asked = Arc::clone(served);
+    let shown = Arc::clone(served);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             // Whoever asked may be gone.
-            let _ = stream.write_all(asked.line().as_bytes());
+            let _ = stream.write_all(shown.line().as_bytes());
         }
     });
     if let Some(address) = args.http {
         let served = Arc::clone(served);
-        std::thread::spawn(move || serve_health(address, served));
+        let asked = (args.reload == Reload::Http).then_some(asked);
+        std::thread::spawn(move || serve(address, served, asked));
     }
     if let Some(address) = args.connect {
         std::thread::spawn(move || hold(address));
     }
 }
 
-fn serve_health(address: SocketAddr, served: Arc<Served>) {
+fn serve(address: SocketAddr, served: Arc<Served>, asked: Option<mpsc::Sender<Reply>>) {
     let told = Arc::clone(&served);
     let release = move || {
         let told = Arc::clone(&told);
         async move { told.release.lock().expect("nobody panics with it").clone() }
+    };
+    let counted = Arc::clone(&served);
+    let metrics = move || {
+        let served = Arc::clone(&counted);
+        async move { served.metrics() }
     };
     let health = move || {
         let served = Arc::clone(&served);
@@ -114,11 +133,26 @@ fn serve_health(address: SocketAddr, served: Arc<Served>) {
         let listener = tokio::net::TcpListener::bind(address)
             .await
             .expect("the address is the lab's alone");
-        let router = axum::Router::new()
+        let mut router = axum::Router::new()
             .route("/health", get(health))
-            .route("/release", get(release));
+            .route("/release", get(release))
+            .route("/metrics", get(metrics));
+        if let Some(asked) = asked {
+            router = router.route("/reload", post(move || reload(asked.clone())));
+        }
         axum::serve(listener, router).await.expect("it serves for ever");
     });
+}
+
+/// Has the service reload, and answers with what came of it.
+async fn reload(asked: mpsc::Sender<Reply>) -> (StatusCode, String) {
+    let (reply, answer) = oneshot::channel();
+    asked.send(reply).expect("the service lives as long as this");
+    match answer.await {
+        Ok(Ok(())) => (StatusCode::OK, "reloaded".to_owned()),
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "it went on".to_owned()),
+    }
 }
 
 /// Holds one connection for the whole life of the process: a lost one is not opened again.

@@ -23,7 +23,7 @@ mod told;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -53,7 +53,7 @@ struct Args {
     /// Refuse values from this one on
     #[arg(long)]
     refuse_from: Option<i64>,
-    /// Serve /health and /release here
+    /// Serve /health, /release, /metrics and, if it is told so, /reload here
     #[arg(long)]
     http: Option<SocketAddr>,
     /// Hold one connection to this address
@@ -100,6 +100,8 @@ enum Reload {
     Usr1,
     Hup,
     Watch,
+    /// By a POST to /reload, which is answered when it is done (styles `hand` and `plain`)
+    Http,
     /// Not at all: SIGUSR1 and SIGHUP keep their default, which is to kill
     Never,
 }
@@ -110,9 +112,10 @@ fn main() -> ExitCode {
         return family::play(part);
     }
     // The handler comes first: before it the signal kills.
+    let (asked, requests) = mpsc::channel();
     let told = match args.style {
         Style::Client => None,
-        Style::Hand | Style::Plain => Some(told::Told::by(args.reload, args.fragile)),
+        Style::Hand | Style::Plain => Some(told::Told::by(args.reload, args.fragile, requests)),
     };
     std::thread::sleep(Duration::from_millis(args.slow_start));
     let served = Arc::new(Served::default());
@@ -125,7 +128,7 @@ fn main() -> ExitCode {
     }
     let ready = {
         let (args, served) = (args.clone(), Arc::clone(&served));
-        move || doors::open(&args, &served)
+        move || doors::open(&args, &served, asked)
     };
     match (args.style, told) {
         (Style::Client, _) => by_client::run(&args, &served, ready),

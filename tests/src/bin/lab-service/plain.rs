@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args, served: &Arc<Served>, mut told: Told, ready: impl
                 match section.behave {
                     Behave::Exit => std::process::exit(3),
                     Behave::Raise => told.die(),
-                    Behave::Silent | Behave::SilentOnce | Behave::Stubborn => {}
+                    Behave::Silent | Behave::SilentOnce | Behave::Stubborn => told.leave(),
                     Behave::Well
                     | Behave::OldSwitch
                     | Behave::NextSwitch
@@ -45,11 +45,17 @@ pub(crate) fn run(args: &Args, served: &Arc<Served>, mut told: Told, ready: impl
                     | Behave::Fifo
                     | Behave::Link
                     | Behave::Folder
-                    | Behave::Huge => served.serve(&section, 0),
+                    | Behave::Huge => {
+                        served.serve(&section, 0);
+                        told.answer(Ok(()));
+                    }
                 }
             }
-            // What ran goes on, and nobody is told: that is what the tier's name says.
-            Err(error) => eprintln!("refused: {error}"),
+            // What ran goes on, and nobody is told but who waits for an answer: that is what the tier's name says.
+            Err(error) => {
+                eprintln!("refused: {error}");
+                told.answer(Err(error));
+            }
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGUSR1};
+use tokio::sync::oneshot;
 
 use crate::{Reload, place};
 
@@ -15,15 +17,31 @@ pub(crate) enum Told {
     Signal { number: i32, bell: UnixStream },
     /// By looking where `current` points to.
     Look { seen: Option<PathBuf> },
+    /// By a request, which is answered.
+    Request {
+        requests: mpsc::Receiver<Reply>,
+        open: Option<Reply>,
+        left: Vec<Reply>,
+    },
 }
+
+/// Where the answer to a request goes.
+pub(crate) type Reply = oneshot::Sender<Result<(), String>>;
 
 impl Told {
     /// Caught from here on.
-    pub(crate) fn by(reload: Reload, fragile: bool) -> Self {
+    pub(crate) fn by(reload: Reload, fragile: bool, requests: mpsc::Receiver<Reply>) -> Self {
         let number = match reload {
             Reload::Usr1 => SIGUSR1,
             Reload::Hup => SIGHUP,
             Reload::Watch | Reload::Never => return Self::Look { seen: current() },
+            Reload::Http => {
+                return Self::Request {
+                    requests,
+                    open: None,
+                    left: Vec::new(),
+                };
+            }
         };
         if fragile {
             // SAFETY: ending the process this way is allowed in a signal handler.
@@ -49,6 +67,27 @@ impl Told {
                 *seen = now;
                 moved
             }
+            Self::Request { requests, open, .. } => {
+                *open = requests.recv_timeout(Duration::from_millis(20)).ok();
+                open.is_some()
+            }
+        }
+    }
+
+    /// Answers, where an answer is waited for.
+    pub(crate) fn answer(&mut self, answer: Result<(), String>) {
+        if let Self::Request { open, .. } = self
+            && let Some(reply) = open.take()
+        {
+            // Whoever asked may have given up.
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// Leaves whoever waits for an answer waiting.
+    pub(crate) fn leave(&mut self) {
+        if let Self::Request { open, left, .. } = self {
+            left.extend(open.take());
         }
     }
 
@@ -56,7 +95,7 @@ impl Told {
     pub(crate) fn die(&self) -> ! {
         let number = match self {
             Self::Signal { number, .. } => *number,
-            Self::Look { .. } => SIGUSR1,
+            Self::Look { .. } | Self::Request { .. } => SIGUSR1,
         };
         let _ = signal_hook::low_level::emulate_default_handler(number);
         std::process::abort()

@@ -1,0 +1,7 @@
+//! Services in other languages, and one that nobody here wrote: the example services take the same roads as the ones
+//! in Python, and Prometheus is told over HTTP.
+//!
+//! Run by `cargo e2e services`, because it needs their toolchains.
+
+mod examples;
+mod prometheus;
