@@ -74,9 +74,15 @@ impl Format {
 /// The example beside a Rust service that reads another part of the same commit.
 #[must_use]
 pub fn lab(example: Example) -> Lab {
-    let files = example.format.files(&[("limit", "5")], 1);
+    lab_of(example.service, example.format)
+}
+
+/// A service beside a Rust service, both on their first release.
+#[must_use]
+pub fn lab_of(service: Service, format: Format) -> Lab {
+    let files = format.files(&[("limit", "5")], 1);
     let builder = Lab::builder()
-        .service(example.service)
+        .service(service)
         .service(Service::acknowledged("good"));
     let builder = files
         .into_iter()
@@ -91,7 +97,8 @@ pub fn publish(lab: &Lab, format: Format, lines: &Lines, value: i64) -> Revision
     lab.publish(&files)
 }
 
-fn revert(lab: &Lab) -> Revision {
+/// Publishes the revert of the newest commit.
+pub fn reverted(lab: &Lab) -> Revision {
     lab.origin().git(&["revert", "--no-edit", "HEAD"]);
     lab.push();
     lab.origin().revision("HEAD")
@@ -143,7 +150,7 @@ pub fn takes_a_change_and_its_revert(example: Example) {
     all_run(&lab, 5, 1);
     lab.wait_settled(&publish(&lab, format, &[("limit", "7")], 2));
     all_run(&lab, 7, 2);
-    lab.wait_settled(&revert(&lab));
+    lab.wait_settled(&reverted(&lab));
     all_run(&lab, 5, 1);
     lab.assert_same_processes(&before);
 }
@@ -249,7 +256,7 @@ pub fn is_revived_by_a_revert(example: Example) {
     lab.wait_status("it is dead", |status| status.instance("example").state == "dead");
     lab.wait_settled(&publish(&lab, format, &[("limit", "7"), ("crash", "true")], 2));
     lab.wait_status("it is dead", |status| status.instance("example").state == "dead");
-    lab.wait_settled(&revert(&lab));
+    lab.wait_settled(&reverted(&lab));
     all_run(&lab, 5, 1);
     assert_eq!(lab.process("good"), good);
 }

@@ -102,7 +102,7 @@ impl Lab {
 
     // ---- the reconciler
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.root.join("bin/lockstep"));
         command.args(args).arg("--settings").arg(self.settings());
         self.prepare(command)

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use crate::Lab;
 use crate::wait::{PATIENCE, until};
 
 /// How a command ended.
@@ -42,6 +44,15 @@ impl Ran {
             self.err
         );
         format!("{}{}", self.out, self.err)
+    }
+}
+
+impl Lab {
+    /// Runs a command of the program as another user, which only root can.
+    pub fn lockstep_as(&self, user: u32, args: &[&str]) -> Ran {
+        let mut command = self.command(args);
+        command.uid(user).gid(user);
+        await_end(command)
     }
 }
 

@@ -5,7 +5,9 @@
 
 use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
 /// A user with its groups.
 #[derive(Debug)]
@@ -13,6 +15,7 @@ pub(crate) struct Account {
     name: String,
     pub(crate) user: Uid,
     pub(crate) group: Gid,
+    pub(crate) home: PathBuf,
     groups: Vec<Gid>,
 }
 
@@ -25,8 +28,8 @@ impl Account {
         let mut found = std::ptr::null_mut();
         // SAFETY: an all-zero passwd is a valid value (null pointers and numbers) for the call to fill. The
         // pointers that it is given live until after it; `found` is null or points to `entry`, whose strings
-        // lie in `space` and are not used after it.
-        let (user, group) = unsafe {
+        // lie in `space` and are not used after it; its folder is a text that ends, or null.
+        let (user, group, home) = unsafe {
             let mut entry: libc::passwd = std::mem::zeroed();
             let fault = libc::getpwnam_r(
                 text.as_ptr(),
@@ -46,7 +49,11 @@ impl Account {
                     }
                 });
             }
-            (entry.pw_uid, entry.pw_gid)
+            let home = match entry.pw_dir.is_null() {
+                true => PathBuf::from("/"),
+                false => PathBuf::from(OsStr::from_bytes(CStr::from_ptr(entry.pw_dir).to_bytes())),
+            };
+            (entry.pw_uid, entry.pw_gid, home)
         };
         let mut groups = vec![0; 1024];
         let mut count = 1024;
@@ -60,8 +67,21 @@ impl Account {
             name: name.to_owned(),
             user: Uid::from_raw(user),
             group: Gid::from_raw(group),
+            home,
             groups: groups.into_iter().map(Gid::from_raw).collect(),
         })
+    }
+
+    /// Whether this process may become it.
+    pub(crate) fn can_be_assumed(&self) -> Result<(), String> {
+        let own = geteuid();
+        if own.is_root() || own == self.user {
+            return Ok(());
+        }
+        Err(format!(
+            "the guard may not become user {}: run it as root or as that user",
+            self.name
+        ))
     }
 
     /// Becomes this user for good. Only for a process with one thread: the calls are per thread.
@@ -74,7 +94,7 @@ impl Account {
             .and_then(|()| set_thread_res_uid(self.user, self.user, self.user))
             .map_err(|error| {
                 format!(
-                    "the guard may not become user {}: {error}: run it as root or as {0}",
+                    "the guard may not become user {}: {error}: run it as root or as that user",
                     self.name
                 )
             })
@@ -90,6 +110,7 @@ mod tests {
         let root = Account::named("root").unwrap();
         assert_eq!((root.user, root.group), (Uid::ROOT, Gid::ROOT));
         assert!(root.groups.contains(&Gid::ROOT));
+        assert!(root.home.is_absolute());
         let error = Account::named("nobody-of-this-name").unwrap_err();
         assert!(error.contains("nobody-of-this-name"), "{error}");
     }

@@ -83,6 +83,9 @@ fn become_command(guard: &mut UnixStream) -> Result<Left, String> {
     dispositions::reset();
     setsid().map_err(|error| format!("no session of its own: {error}"))?;
     let account = job.user.as_deref().map(Account::named).transpose()?;
+    if let Some(account) = &account {
+        account.can_be_assumed()?;
+    }
     make_run_dir(&job.run_dir, account.as_ref())
         .map_err(|error| format!("the folder {} cannot be prepared: {error}", job.run_dir.display()))?;
     let output = open_output(&job.output)

@@ -123,6 +123,14 @@ pub fn user_number(name: &str) -> Result<u32, String> {
     account::Account::named(name).map(|account| account.user.as_raw())
 }
 
+/// The home folder of a user.
+///
+/// # Errors
+/// With a message for the operator when this machine does not know the user.
+pub fn home_of(name: &str) -> Result<PathBuf, String> {
+    account::Account::named(name).map(|account| account.home)
+}
+
 /// The numbers of a user and its main group that a command which is to run as this user has to be given; none when
 /// this process runs as that user already.
 ///
@@ -137,7 +145,7 @@ pub fn ids_to_become(name: &str) -> Result<Option<(u32, u32)>, String> {
         Ok(Some((account.user.as_raw(), account.group.as_raw())))
     } else {
         Err(format!(
-            "only root may become user {name}: run Lockstep as root or as {name}"
+            "only root may become user {name}: run Lockstep as root or as that user"
         ))
     }
 }

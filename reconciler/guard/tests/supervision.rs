@@ -4,10 +4,11 @@
 
 mod common;
 
-use common::{Place, instance, is_gone, kill, session, wait_until};
+use common::{Place, instance, is_gone, kill, probe, session, wait_until};
 use lockstep_guard::wire::{Answer, Body, Event, Exit, Refusal, RestartPolicy};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 #[test]
@@ -108,6 +109,39 @@ fn a_service_runs_as_its_user() {
         Err(Refusal::CannotStart { error, .. }) => assert!(error.contains("nobody-of-this-name"), "{error}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_guard_that_is_not_root_starts_nobody_as_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        println!("needs root: nothing was tested");
+        return;
+    }
+    let place = Place::new();
+    std::os::unix::fs::chown(place.folder.path(), Some(65534), Some(65534)).unwrap();
+    let mut command = Command::new(probe());
+    command.args(["guard", "--state"]).arg(&place.state);
+    command.uid(65534).gid(65534);
+    let guard = place.guard_by(command);
+    let mut agent = guard.agent();
+    let mut definition = place.define("one", &["beat"]);
+    definition.command = vec!["/bin/sleep".into(), "600".into()];
+    definition.cwd = "/".into();
+    let mut start = |user: &str| {
+        definition.user = Some(user.into());
+        agent.define(vec![definition.clone()]);
+        agent.ask(Body::Start {
+            service: "one".into(),
+        })
+    };
+    match start("root") {
+        Err(Refusal::CannotStart { error, .. }) => assert!(
+            error.contains("the guard may not become user root: run it as root or as that user"),
+            "{error}"
+        ),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(start("nobody"), Ok(Answer::Started { .. })));
 }
 
 #[test]

@@ -288,12 +288,7 @@ impl Resolver {
                 "a probe belongs to tier \"probed\", and tier \"probed\" needs a probe",
             );
         }
-        self.probe_fits(
-            &verify_key,
-            probe.as_ref(),
-            service.process.user.as_deref(),
-            in_part,
-        );
+        self.probe_fits(&verify_key, probe.as_ref(), in_part);
         if service.pause == Pause::Freeze && reload == Reload::Restart {
             self.wrong(
                 &key("pause"),

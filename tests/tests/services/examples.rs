@@ -84,7 +84,7 @@ class Misbehaving {
 const READ_JAVA: &str = "document.load(reader);";
 
 /// A folder for what is built of an example.
-fn place(name: &str) -> PathBuf {
+pub(crate) fn place(name: &str) -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&place).expect("the target folder is writable");
     place
@@ -96,7 +96,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// Runs a tool of a language to its end.
 #[track_caller]
-fn succeeds(command: &mut Command) -> String {
+pub(crate) fn succeeds(command: &mut Command) -> String {
     let output = command.output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = format!(
@@ -109,7 +109,7 @@ fn succeeds(command: &mut Command) -> String {
 }
 
 /// A tool of Go: as a package of Debian has it, or as Go's own archive.
-fn tool_of_go(name: &str) -> Command {
+pub(crate) fn tool_of_go(name: &str) -> Command {
     let own = Path::new("/usr/local/go/bin").join(name);
     let mut command = Command::new(if own.exists() { own } else { name.into() });
     // What is installed is what is used.

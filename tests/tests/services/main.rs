@@ -3,5 +3,6 @@
 //!
 //! Run by `cargo e2e services`, because it needs their toolchains.
 
+mod authors;
 mod examples;
 mod prometheus;

@@ -132,21 +132,14 @@ impl Resolver {
     }
 
     /// Judges a probe beside the rest of its service. `in_part`: it names what it reads.
-    pub(super) fn probe_fits(&mut self, key: &str, probe: Option<&Probe>, user: Option<&str>, in_part: bool) {
+    pub(super) fn probe_fits(&mut self, key: &str, probe: Option<&Probe>, in_part: bool) {
         match probe.map(|probe| &probe.kind) {
             // It would not be told of what changes nothing that it reads, and would seem to lag behind.
             Some(ProbeKind::Http { states: Some(_), .. }) if in_part => self.wrong(
                 key,
                 "probe.equals: a service that reads only a part is not told of every revision: leave `reads` out",
             ),
-            Some(ProbeKind::Exec(_)) => {
-                // That there is such a user is judged where it is named.
-                if let Some(user) = user.filter(|user| self.here && lockstep_guard::check_user(user).is_ok()) {
-                    let judged = lockstep_guard::ids_to_become(user);
-                    self.fit(key, judged.map_err(|what| format!("probe.exec: {what}")));
-                }
-            }
-            Some(ProbeKind::Http { .. } | ProbeKind::Tcp(_)) | None => {}
+            Some(ProbeKind::Http { .. } | ProbeKind::Tcp(_) | ProbeKind::Exec(_)) | None => {}
         }
     }
 }

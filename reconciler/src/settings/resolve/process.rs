@@ -17,7 +17,11 @@ impl Resolver {
     pub(super) fn process(&mut self, key: &str, mut process: written::Process) -> Run {
         if let Some(user) = process.user.as_deref().filter(|_| self.here) {
             let known = lockstep_guard::check_user(user);
-            self.fit(key, known.map_err(|what| format!("user: {what}")));
+            let known = self.fit(key, known.map_err(|what| format!("user: {what}")));
+            if known.is_some() {
+                let allowed = lockstep_guard::ids_to_become(user).map(drop);
+                self.fit(key, allowed.map_err(|what| format!("user: {what}")));
+            }
         }
         match process.pid_file.take() {
             Some(pid_file) => Run::Foreign(self.foreign(key, pid_file, process)),
@@ -61,7 +65,7 @@ impl Resolver {
             .as_deref()
             .map_or_else(|| self.folder.clone(), |cwd| self.path(cwd));
         let command = self.program(&format!("{key}: command"), words);
-        let mut env = environment();
+        let mut env = self.environment(process.user.as_deref());
         env.extend(variables);
         Process {
             command,
@@ -118,15 +122,6 @@ impl Resolver {
                  signalled; `readlink /proc/PID/exe` prints it (of a script: its interpreter)",
             );
         }
-        if let Some(user) = process.user.as_deref().filter(|_| self.here)
-            && lockstep_guard::check_user(user).is_ok()
-        {
-            let judged = lockstep_guard::ids_to_become(user).map(drop);
-            let what = |_| {
-                format!("user: only root may signal processes of {user}: run Lockstep as root or as {user}")
-            };
-            self.fit(key, judged.map_err(what));
-        }
         let mut file = |name: &str, text: Option<String>| {
             let text = text?;
             if text.is_empty() || text.ends_with('/') {
@@ -140,9 +135,9 @@ impl Resolver {
             executable: file("executable", process.executable).unwrap_or_default(),
             status_file: file("status_file", process.status_file),
             offer_file: file("offer_file", process.offer_file),
-            user: process.user,
             cwd: self.folder.clone(),
-            env: environment(),
+            env: self.environment(process.user.as_deref()),
+            user: process.user,
         }
     }
 
@@ -183,17 +178,21 @@ impl Resolver {
             (Tier::Voting | Tier::Running | Tier::Probed | Tier::Acknowledged, _) => {}
         }
     }
-}
 
-/// What every service's environment begins with.
-fn environment() -> BTreeMap<String, String> {
-    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let mut env = BTreeMap::from([
-        ("PATH".to_owned(), path.to_owned()),
-        ("LANG".to_owned(), "C.UTF-8".to_owned()),
-    ]);
-    if let Ok(home) = std::env::var("HOME") {
-        env.insert("HOME".to_owned(), home);
+    /// What every service's environment begins with.
+    fn environment(&self, user: Option<&str>) -> BTreeMap<String, String> {
+        let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let mut env = BTreeMap::from([
+            ("PATH".to_owned(), path.to_owned()),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
+        ]);
+        let home = match user.filter(|_| self.here) {
+            Some(user) => lockstep_guard::home_of(user)
+                .ok()
+                .and_then(|home| home.into_os_string().into_string().ok()),
+            None => std::env::var("HOME").ok(),
+        };
+        env.extend(home.map(|home| ("HOME".to_owned(), home)));
+        env
     }
-    env
 }
