@@ -177,6 +177,8 @@ struct Coordinator {
     pids: BTreeMap<MemberId, u32>,
     /// Services whose last process ended for good, by their restart policy.
     ended: std::collections::BTreeSet<ServiceName>,
+    /// Services that the guard was about to start again when it was connected to.
+    backing_off: std::collections::BTreeSet<ServiceName>,
     /// The base against which a fresh look was asked for.
     looked_for: Option<BaseId>,
     /// Tasks that only carry an answer from one side to the other.

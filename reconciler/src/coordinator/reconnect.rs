@@ -19,9 +19,6 @@ use crate::events::Event as Record;
 use crate::history::Entry;
 use crate::store::LedgerStore;
 
-/// How long the first statements and probes of living instances are waited for before a candidate is tried.
-const OBSERVE: Duration = Duration::from_secs(2);
-
 impl Coordinator {
     /// What the journal knows and the ledger does not, because the program died between the two.
     pub(super) fn catch_up_ledger(&mut self, settled: Option<SettledTree>) {
@@ -146,7 +143,12 @@ impl Coordinator {
     }
 
     /// The guard answers: who lives is known, and whoever should live and does not is started.
-    pub(super) fn connected(&mut self, services: &[Supervised], ages: &BTreeMap<ServiceName, Duration>) {
+    pub(super) fn connected(
+        &mut self,
+        services: &[Supervised],
+        ages: &BTreeMap<ServiceName, Duration>,
+        heard: Vec<Event>,
+    ) {
         let now = self.clock.now();
         self.alarms.remove("guard");
         let mut alive = BTreeMap::new();
@@ -178,19 +180,24 @@ impl Coordinator {
                 .settings
                 .service(&name)
                 .and_then(|service| Some(service.supervised()?.restart));
-            let for_good = match (&known.last_exit, policy) {
+            let for_good = matches!(
+                (&known.last_exit, policy),
                 (Some(Exit::Code(_) | Exit::Signal(_)), Some(RestartPolicy::Never))
-                | (Some(Exit::Code(0)), Some(RestartPolicy::OnFailure)) => true,
-                (_, _) => known.back_off_ms.is_some(),
-            };
-            if known.process.is_none() && for_good {
-                self.ended.insert(name);
-            } else {
-                self.ended.remove(&name);
+                    | (Some(Exit::Code(0)), Some(RestartPolicy::OnFailure))
+            );
+            self.ended.remove(&name);
+            self.backing_off.remove(&name);
+            match (&known.process, known.back_off_ms) {
+                (None, Some(_)) => drop(self.backing_off.insert(name)),
+                (None, None) if for_good => drop(self.ended.insert(name)),
+                (_, _) => {}
             }
         }
         for (name, _) in &self.services {
             self.instances.entry(MemberId::only(name)).or_default();
+        }
+        for event in &heard {
+            self.note(event);
         }
         // Those that wait for their next start as well.
         let unwanted: Vec<_> = services
@@ -211,7 +218,8 @@ impl Coordinator {
         }
         if !self.connected {
             self.connected = true;
-            self.observed_at = Some(now.after(OBSERVE));
+            let longest = self.services.iter().map(|(_, verify)| verify.within).max();
+            self.observed_at = Some(now.after(longest.unwrap_or_default()));
         }
         if let Some(recovering) = self.recovering.take() {
             self.recover(recovering, alive);
@@ -225,6 +233,9 @@ impl Coordinator {
                 .collect();
             self.orders.give(Order::Hold(services));
             self.event(Event::AgentBack { alive });
+        }
+        if self.active.is_some() {
+            heard.into_iter().for_each(|event| self.event(event));
         }
         self.start_the_dead(|_| true);
     }
@@ -248,7 +259,11 @@ impl Coordinator {
                 let dead = instance.is_none_or(|instance| instance.alive.is_none());
                 let service = self.settings.service(name);
                 let ours = service.is_some_and(|service| service.supervised().is_some());
-                dead && ours && meant(name) && !rolling(name) && !self.ended.contains(name)
+                dead && ours
+                    && meant(name)
+                    && !rolling(name)
+                    && !self.ended.contains(name)
+                    && !self.backing_off.contains(name)
             })
             .cloned()
             .collect();

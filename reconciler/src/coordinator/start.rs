@@ -443,6 +443,7 @@ async fn begin(
         lost: taken.lost,
         pids: BTreeMap::new(),
         ended: std::collections::BTreeSet::new(),
+        backing_off: std::collections::BTreeSet::new(),
         looked_for: None,
         aside: tokio::task::JoinSet::new(),
         down: None,
