@@ -57,6 +57,8 @@ pub enum Request {
     Judge(String, oneshot::Sender<Result<Judged, String>>),
     /// Work on the mirror that the coordinator wants done here.
     Work(Box<dyn FnOnce(&mut Mirror) + Send>),
+    /// Make a commit, and say [`Seen::Committed`] when whoever asked for it was answered.
+    Commit(Box<dyn FnOnce(&mut Mirror) + Send>),
     /// Keep exactly these revisions.
     Pin(BTreeSet<Revision>),
     /// End.
@@ -81,6 +83,8 @@ pub enum Seen {
     TakenUp(Arc<Validated>),
     /// A revision that was on the volume cannot be had from the mirror, or would be refused today.
     NotKnown(Revision),
+    /// A commit was made, or could not be, and whoever asked for it was answered.
+    Committed,
     /// The look of this number has ended, and what it saw was told.
     Looked(u64),
     /// The head is what it was when it was told last.
@@ -221,6 +225,11 @@ impl Thread {
                 }
                 Some(Request::Work(work)) => {
                     work(&mut self.mirror);
+                    due = Instant::now() + self.look(false);
+                }
+                Some(Request::Commit(make)) => {
+                    make(&mut self.mirror);
+                    let _ = self.seen.send(Seen::Committed);
                     due = Instant::now() + self.look(false);
                 }
                 Some(Request::Look(number)) => {

@@ -396,14 +396,15 @@ fn unheard(rollout: &Rollout) -> BTreeMap<ServiceName, Effect> {
 pub(super) fn make_commit(
     mirror: &mut Mirror,
     undo: &Undo,
-    default: Option<&lockstep_protocol::Revision>,
+    default: impl FnOnce(&lockstep_protocol::Revision) -> Option<lockstep_protocol::Revision>,
     settled: Option<&lockstep_protocol::Revision>,
 ) -> Result<(lockstep_protocol::Revision, String), String> {
     let made = match undo {
         Undo::Rollback { to, message } => {
-            let target = match (to, default) {
+            let head = mirror.fetch().map_err(|error| error.to_string())?;
+            let target = match (to, default(&head)) {
                 (Some(text), _) => mirror.resolve(text).map_err(|error| error.to_string())?,
-                (None, Some(revision)) => revision.clone(),
+                (None, Some(revision)) => revision,
                 (None, None) => {
                     return Err(
                         "nothing settled before that differs from what is live: there is no way back; \

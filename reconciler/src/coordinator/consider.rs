@@ -65,6 +65,7 @@ impl Coordinator {
                 let head = self.head.as_ref().map(|head| head.revision());
                 self.source.looked(number, head);
             }
+            Seen::Committed => self.source.committed(),
             Seen::Unchanged => self.source.answered(&self.events),
             Seen::Failed { reason } => self.source.failed(reason, &self.events),
         }
