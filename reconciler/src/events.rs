@@ -2,7 +2,8 @@
 //!
 //! An event is for people and scripts; nothing is decided by reading one back.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -127,18 +128,44 @@ struct Inner {
 struct Recent {
     events: VecDeque<Event>,
     bytes: usize,
+    /// The numbers of the events about each revision, ascending.
+    about: HashMap<Revision, VecDeque<u64>>,
 }
 
 impl Recent {
     fn push(&mut self, event: Event) {
         self.bytes += event.message.len();
+        if let Some(revision) = &event.revision {
+            self.about
+                .entry(revision.clone())
+                .or_default()
+                .push_back(event.seq);
+        }
         self.events.push_back(event);
         while self.events.len() > KEPT || self.bytes > KEPT_BYTES {
             let Some(oldest) = self.events.pop_front() else {
                 break;
             };
             self.bytes -= oldest.message.len();
+            if let Some(revision) = oldest.revision
+                && let Entry::Occupied(mut numbers) = self.about.entry(revision)
+            {
+                numbers.get_mut().pop_front();
+                if numbers.get().is_empty() {
+                    numbers.remove();
+                }
+            }
         }
+    }
+
+    /// Where the first event lies whose number is at least this.
+    fn place(&self, seq: u64) -> usize {
+        self.events.partition_point(|event| event.seq < seq)
+    }
+
+    fn about(&self, revision: &Revision) -> impl Iterator<Item = &Event> {
+        let numbers = self.about.get(revision).into_iter().flatten();
+        numbers.filter_map(|seq| self.events.get(self.place(*seq)))
     }
 }
 
@@ -178,13 +205,19 @@ impl EventLog {
     /// The events after a number, as far as they are kept.
     #[must_use]
     pub fn since(&self, seq: u64) -> Vec<Event> {
-        self.lock()
-            .recent
+        let inner = self.lock();
+        let recent = &inner.recent;
+        recent
             .events
-            .iter()
-            .filter(|event| event.seq > seq)
+            .range(recent.place(seq.saturating_add(1))..)
             .cloned()
             .collect()
+    }
+
+    /// Whether an event about a revision is kept that fits. It costs what was told of that revision, not of all.
+    #[must_use]
+    pub fn any_about(&self, revision: &Revision, fits: impl Fn(&Event) -> bool) -> bool {
+        self.lock().recent.about(revision).any(fits)
     }
 
     /// Wakes whoever follows: carries only the newest number.
@@ -221,5 +254,48 @@ mod tests {
             let size = std::fs::metadata(state.path().join(name)).unwrap().len();
             assert!(size <= LARGEST_FILE, "{name} has {size} bytes");
         }
+    }
+
+    #[test]
+    fn what_was_told_of_a_revision_is_found_as_long_as_it_is_kept() {
+        let state = tempfile::tempdir().unwrap();
+        let log = EventLog::open(state.path(), &Desk::take(state.path(), 1).unwrap()).unwrap();
+        let revision = |n: usize| Revision::new(&format!("{n:040x}")).unwrap();
+        let event = |n: usize| Event {
+            revision: Some(revision(n)),
+            message: n.to_string(),
+            ..Event::new("Rejected")
+        };
+        log.append((0..KEPT).map(|n| event(n / 2)));
+        let told = |log: &EventLog, n: usize| {
+            let messages = std::cell::RefCell::new(Vec::new());
+            let found = log.any_about(&revision(n), |event| {
+                messages.borrow_mut().push(event.message.clone());
+                false
+            });
+            assert!(!found);
+            messages.into_inner()
+        };
+        assert_eq!(told(&log, 0), ["0", "0"]);
+        log.append([Event::new("Started"), event(0)]);
+        assert_eq!(told(&log, 0), ["0"], "the two oldest are gone");
+        assert_eq!(told(&log, 7), ["7", "7"]);
+        assert_eq!(told(&log, KEPT), Vec::<String>::new());
+        assert_eq!(log.lock().recent.about.len(), KEPT / 2);
+        // Also after a restart, by what the file still holds.
+        drop(log);
+        let log = EventLog::open(state.path(), &Desk::take(state.path(), 2).unwrap()).unwrap();
+        assert_eq!(told(&log, 0), ["0"]);
+    }
+
+    #[test]
+    fn what_comes_after_a_number_is_given_also_where_that_is_not_kept() {
+        let state = tempfile::tempdir().unwrap();
+        let log = EventLog::open(state.path(), &Desk::take(state.path(), 1).unwrap()).unwrap();
+        log.append((0..KEPT + 5).map(|_| Event::new("Ended")));
+        assert_eq!(log.since(0).first().unwrap().seq, 6);
+        assert_eq!(log.since(KEPT as u64 + 3).len(), 2);
+        assert!(log.since(KEPT as u64 + 5).is_empty());
+        assert!(log.since(u64::MAX).is_empty());
     }
 }

@@ -8,6 +8,7 @@
 //! | [`coordinator`] | drives one rollout at a time; its head has the map of tasks and channels |
 //! | [`agent`] | the instances of this machine, through the guard |
 //! | [`web`] | the API over the control socket and the web port, metrics, health |
+//! | [`progress`], [`telemetry`] | what takes long says how far it is; traces of rollouts |
 //! | [`events`], [`metrics`], [`store`], [`history`] | what is told, what is counted, what is remembered, how all ended |
 //!
 //! Decisions are made in `lockstep-core`; the crates `lockstep-source`, `lockstep-volume` and
@@ -27,8 +28,10 @@ mod events;
 mod history;
 mod lines;
 mod metrics;
+mod progress;
 mod settings;
 mod store;
+mod telemetry;
 mod web;
 
 fn main() -> std::process::ExitCode {

@@ -102,8 +102,7 @@ impl Crashes {
                 PAUSE_LIMIT.as_millis()
             ))
             .start();
-        lab.kill_reconciler();
-        lab.spawn_with_points(&[]);
+        lab.restart_with_points();
         let crashes = Self {
             still: Stillness::watch(&lab, PAUSE_LIMIT + MARGIN),
             sessions,

@@ -21,7 +21,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `lab`, `repository` | [`Lab`]: the verbs |
+//! | `lab`, `repository` | [`Lab`]: the verbs, by whom they are about: the reconciler, what happened, services, the repository |
 //! | `builder` | [`Builder`]: what a lab is to be |
 //! | `foreign` | processes that a test starts in the place of a service's own manager |
 //! | `service` | [`Service`]: a `[[service]]` of the settings, by default run by `lab-service` |
@@ -35,6 +35,7 @@
 //! | [`stillness`] | how long anybody stands still, watched all the time |
 //! | [`crashes`] | two services through commits during which somebody is killed |
 //! | [`failing`] | a change that has to be taken back |
+//! | [`followed`] | a lab whose repository is behind a server |
 //! | [`wait`] | the one place that sleeps |
 //! | `mounted` | a volume that is a file system of its own |
 //! | `keeper`, `bin/lab-keeper` | the end of a lab, also when its test was killed |
@@ -56,6 +57,7 @@ pub mod crashes;
 pub mod events;
 pub mod examples;
 pub mod failing;
+pub mod followed;
 mod foreign;
 mod keeper;
 mod lab;

@@ -72,6 +72,15 @@ impl Lab {
         arrived.expect("the reconciler reaches its point, or the rollout its end")
     }
 
+    /// Has one that knows its points go on in the place of the reconciler, which is killed.
+    ///
+    /// # Panics
+    /// When there is no reconciler.
+    pub fn restart_with_points(&self) {
+        self.kill_reconciler();
+        self.spawn_with_points(&[]);
+    }
+
     /// Starts a reconciler that knows its points, and waits for nothing.
     ///
     /// # Panics

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::Lab;
 use crate::wait::{PATIENCE, until};
@@ -57,7 +58,17 @@ impl Lab {
 }
 
 /// Runs a command to its end.
-pub(crate) fn await_end(mut command: Command) -> Ran {
+///
+/// # Panics
+/// When that does not come.
+pub(crate) fn await_end(command: Command) -> Ran {
+    let said = format!("{command:?}");
+    let ran = end_within(command, PATIENCE + PATIENCE);
+    ran.unwrap_or_else(|killed| panic!("{said} did not end\n{}{}", killed.out, killed.err))
+}
+
+/// Runs a command to its end, or kills it when that takes longer, and gives what it said until then.
+pub(crate) fn end_within(mut command: Command, time: Duration) -> Result<Ran, Ran> {
     let out = tempfile::tempfile().expect("a temporary file can be made");
     let err = tempfile::tempfile().expect("a temporary file can be made");
     let clone = |file: &File| file.try_clone().expect("a file can be shared");
@@ -66,18 +77,17 @@ pub(crate) fn await_end(mut command: Command) -> Ran {
         .stderr(clone(&err))
         .spawn()
         .expect("it was built");
-    let ended = until(PATIENCE + PATIENCE, || child.try_wait().expect("it is our child"));
+    let ended = until(time, || child.try_wait().expect("it is our child"));
     if ended.is_none() {
         child.kill().expect("it is our child");
         child.wait().expect("it is our child");
     }
-    let (out, err) = (read(out), read(err));
-    let status = ended.unwrap_or_else(|| panic!("{command:?} did not end\n{out}{err}"));
-    Ran {
-        code: status.code(),
-        out,
-        err,
-    }
+    let ran = Ran {
+        code: ended.and_then(|status| status.code()),
+        out: read(out),
+        err: read(err),
+    };
+    if ended.is_some() { Ok(ran) } else { Err(ran) }
 }
 
 fn read(mut file: File) -> String {

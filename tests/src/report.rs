@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -10,6 +11,8 @@ use crate::Lab;
 
 /// This many last lines of each log are printed.
 const LINES: usize = 120;
+/// So long the status is waited for.
+const ANSWERS: Duration = Duration::from_secs(10);
 
 /// Where the folders of a state folder's instances are.
 #[must_use]
@@ -42,10 +45,7 @@ pub(crate) fn of(lab: &Lab) -> String {
         })
         .collect();
     part("processes", &processes.join("\n"));
-    if lab.reconciler().is_some() {
-        let status = lab.lockstep(&["status", "--json"]);
-        part("status", &format!("{}{}", status.out, status.err));
-    }
+    part("status", &status(lab));
     part("events", &file(lab.state().join("events.jsonl")));
     part("run.log", &file(lab.root().join("run.log")));
     part("guard.log", &file(lab.state().join("guard.log")));
@@ -74,6 +74,24 @@ pub(crate) fn of(lab: &Lab) -> String {
         }
     }
     text
+}
+
+/// What the reconciler says of itself. One that is stopped says nothing, and one that hangs is not waited for long: the
+/// rest of the report is what is wanted then.
+fn status(lab: &Lab) -> String {
+    match lab.reconciler() {
+        None => "nobody is there to be asked".to_owned(),
+        Some(reconciler) if reconciler.is_stopped() => "not asked for: the reconciler is stopped".to_owned(),
+        Some(_) => match lab.lockstep_within(&["status", "--json"], ANSWERS) {
+            Ok(status) => format!("{}{}", status.out, status.err),
+            Err(status) => format!(
+                "no answer within {} s {}{}",
+                ANSWERS.as_secs(),
+                status.out,
+                status.err
+            ),
+        },
+    }
 }
 
 /// See [`Lab::assert_volume_whole`].

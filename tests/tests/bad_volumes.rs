@@ -197,3 +197,36 @@ fn a_removed_link_is_put_back_also_while_reconciling_is_suspended() {
     assert!(link.is_file());
     lab.assert_volume_whole();
 }
+
+#[test]
+fn a_healing_and_a_candidate_that_both_cannot_be_made_wait_longer_with_each_try() {
+    let lab = lab().start();
+    let live = lab.set(&[("a", "value = 2")]);
+    lab.wait_settled(&live);
+    let before = lab.services();
+    lab.stop_reconciler();
+    // What is live has to be put back, and something of somebody else stands in the way, of every release.
+    fs::remove_file(lab.volume().join("current")).expect("the lab is ours");
+    let link = lab.volume().join("config.toml");
+    fs::remove_file(&link).expect("the lab is ours");
+    fs::write(&link, "mine").expect("the lab is ours");
+    let candidate = lab.set(&[("a", "value = 3")]);
+    let start = lab.now();
+    lab.start_reconciler();
+    for revision in [&live, &candidate] {
+        let given_up =
+            |seq| lab.wait_event_after(seq, "it is given up", |event| event.is("Aborted", revision));
+        let first = given_up(start);
+        let second = given_up(first.seq);
+        let waited = second.at.duration_since(first.at);
+        assert!(
+            waited.as_millis() > 900,
+            "{waited:?} between {first:?} and {second:?}"
+        );
+    }
+    fs::remove_file(&link).expect("the lab is ours");
+    lab.wait_settled(&candidate);
+    assert_eq!(lab.value("a"), 3);
+    lab.assert_volume_whole();
+    lab.assert_same_processes(&before);
+}

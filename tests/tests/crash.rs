@@ -202,8 +202,7 @@ fn a_service_that_is_restarted_for_a_change_is_started_once_wherever_the_reconci
         .service(Service::acknowledged("b"))
         .start();
     let before = lab.process("b");
-    lab.kill_reconciler();
-    lab.spawn_with_points(&[]);
+    lab.restart_with_points();
     for number in 0_u32.. {
         let (began, started) = (lab.now(), starts(&lab, "r"));
         let value = i64::from(number) + 2;
@@ -236,8 +235,7 @@ fn a_pause_that_was_ordered_before_the_guard_died_is_not_carried_out_by_its_succ
         .service(Service::acknowledged("a"))
         .service(Service::acknowledged("b"))
         .start();
-    lab.kill_reconciler();
-    lab.spawn_with_points(&[]);
+    lab.restart_with_points();
     let mut points = Vec::new();
     for number in 0..7 {
         // The later ones are those of which is spoken: from the intent to the pause the reconciler waits for nobody,

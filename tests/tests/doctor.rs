@@ -48,6 +48,23 @@ fn a_machine_on_which_all_is_well_has_no_problem() {
 }
 
 #[test]
+fn files_of_somebody_else_on_the_volume_are_found_before_the_first_start() {
+    let lab = Lab::builder()
+        .service(Service::acknowledged("a"))
+        .unstarted()
+        .start();
+    fs::create_dir(lab.volume()).expect("the lab is ours");
+    fs::write(lab.volume().join("mine.toml"), "").expect("the lab is ours");
+    let (level, text) = found(&lab, 1, "volume, files");
+    assert_eq!(level, "problem");
+    assert!(
+        text.contains("mine.toml") && text.contains("run --adopt"),
+        "{text}"
+    );
+    assert_eq!(fs::read_dir(lab.volume()).expect("it is there").count(), 1);
+}
+
+#[test]
 fn a_service_without_its_handler_is_found_before_a_commit_is_aborted() {
     let lab = Lab::builder()
         .service(

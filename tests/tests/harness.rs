@@ -42,3 +42,37 @@ fn a_test_that_is_killed_leaves_neither_processes_nor_folders() {
         processes::of(Path::new(&root)).is_empty() && !Path::new(&root).exists()
     });
 }
+
+/// Set for the test below when it plays the one that fails.
+const FAILS: &str = "LAB_FAILS";
+
+#[test]
+fn a_test_that_fails_while_the_reconciler_is_stopped_says_all_else_and_ends() {
+    if std::env::var_os(FAILS).is_some() {
+        let lab = Lab::builder().service(Service::acknowledged("a")).start();
+        let reconciler = lab.reconciler().expect("it runs");
+        reconciler.signal(rustix::process::Signal::STOP);
+        eventually("it is stopped", || reconciler.is_stopped());
+        panic!("on purpose");
+    }
+    let myself = std::env::current_exe().expect("a test knows its path");
+    let failed = Command::new(myself)
+        .args([
+            "--exact",
+            "a_test_that_fails_while_the_reconciler_is_stopped_says_all_else_and_ends",
+            "--nocapture",
+        ])
+        .env(FAILS, "yes")
+        .output()
+        .expect("it can be run");
+    let said = String::from_utf8_lossy(&failed.stderr);
+    // A second panic would abort it.
+    assert_eq!(failed.status.code(), Some(101), "{:?}: {said}", failed.status);
+    for part in [
+        "on purpose",
+        "not asked for: the reconciler is stopped",
+        "---- run.log",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

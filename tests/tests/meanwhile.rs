@@ -17,8 +17,7 @@ fn inside_the_pause_nothing_is_written_and_nobody_is_answered() {
         .service(Service::acknowledged("a"))
         .service(Service::acknowledged("b"))
         .start();
-    lab.kill_reconciler();
-    lab.spawn_with_points(&[]);
+    lab.restart_with_points();
     lab.stop_in("Pausing", 0);
     let revision = lab.set(&[("a", "value = 2"), ("b", "value = 2")]);
     let settled = || lab.events().iter().any(|event| event.is("Settled", &revision));

@@ -73,7 +73,10 @@ impl Deaf {
             let service = status.services.iter().find(|service| service.name == "b");
             service.expect("it is in the settings").current
         };
-        lab.wait_status("b is not known to run what is live", |status| !b(status));
+        let alarm = |alarm: &String| alarm.starts_with("b: ") && alarm.contains("may run an earlier release");
+        lab.wait_status("b is not known to run what is live", |status| {
+            !b(status) && status.alarms.iter().any(alarm)
+        });
         // Also by the next reconciler.
         lab.stop_reconciler();
         lab.start_reconciler();
@@ -81,7 +84,9 @@ impl Deaf {
         let process = lab.process("b");
         self.hears();
         eventually("it was told", || self.runs() == Some(value));
-        lab.wait_status("b is current again", b);
+        lab.wait_status("b is current again", |status| {
+            b(status) && status.alarms.is_empty()
+        });
         assert_eq!(lab.process("b").pid, process.pid, "nobody has killed it");
     }
 }

@@ -87,8 +87,7 @@ fn builder() -> lockstep_tests::Builder {
 #[test]
 fn an_open_rollout_goes_back_and_everybody_is_started_while_git_is_away() {
     let lab = builder().start();
-    lab.kill_reconciler();
-    lab.spawn_with_points(&[]);
+    lab.restart_with_points();
     let mut live = lab.origin().revision("HEAD");
     let mut value = 1;
     // How it ends; whoever was a participant died, so nothing that was switched is kept.

@@ -16,8 +16,7 @@ fn given_up(a: Service) -> Option<(Lab, Held)> {
         .service(a)
         .service(Service::acknowledged("b"))
         .start();
-    lab.kill_reconciler();
-    lab.spawn_with_points(&[]);
+    lab.restart_with_points();
     eventually("the reconciler answers", || {
         lab.lockstep(&["status"]).code == Some(0)
     });

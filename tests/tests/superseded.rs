@@ -60,8 +60,7 @@ fn a_stuck_rollout_is_not_given_up_before_current_is_back() {
 /// to `bad`.
 fn stuck() -> Lab {
     let lab = failing::with(Service::by_hand("bad").within(SHORT));
-    lab.kill_reconciler();
-    lab.spawn_with_points(&[]);
+    lab.restart_with_points();
     lab.wait_settled(&lab.set(&[("good", "value = 2")]));
     lab.set(&[("bad", "value = 1\nbehave = \"stubborn\""), ("good", "value = 3")]);
     lab.wait_event("Stuck", |event| event.kind == "Stuck");

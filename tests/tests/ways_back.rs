@@ -89,8 +89,7 @@ fn a_release_that_is_gone_is_built_anew_for_the_way_back_without_the_git_server(
 #[test]
 fn what_was_built_anew_for_a_way_back_is_where_the_next_one_leads_also_after_a_crash() {
     let lab = failing::with(Service::by_hand("bad"));
-    lab.kill_reconciler();
-    lab.spawn_with_points(&[]);
+    lab.restart_with_points();
     let (written, right) = (release(&lab), document(&release(&lab)));
     let revision = hangs(&lab, 2);
     tamper(&written);
@@ -118,8 +117,7 @@ fn what_was_built_anew_for_a_way_back_is_where_the_next_one_leads_also_after_a_c
 #[test]
 fn a_way_back_that_was_built_anew_and_switched_to_is_taken_up_where_it_was() {
     let lab = failing::with(Service::by_hand("bad"));
-    lab.kill_reconciler();
-    lab.spawn_with_points(&[]);
+    lab.restart_with_points();
     let (written, right) = (release(&lab), document(&release(&lab)));
     let revision = hangs(&lab, 2);
     let (failed, good) = (release(&lab), lab.process("good"));

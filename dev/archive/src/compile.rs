@@ -137,9 +137,11 @@ fn settle_environment(cargo: &mut Command, machine: &Machine) -> Result<(), Stri
 }
 
 /// The folders that a compiler might write into a program, and what it writes instead. The last one that fits counts.
+///
+/// The checkout is not among them: cargo compiles the workspace's own crates from its root, by relative paths. With it
+/// here, a build in another checkout would share nothing with the ones before.
 fn folders(machine: &Machine) -> Result<Vec<(PathBuf, &'static str)>, String> {
     let mut folders = vec![
-        (machine.root.clone(), "lockstep"),
         (machine.target_dir.clone(), "target"),
         (machine.sysroot.clone(), "rust"),
         (machine.cargo_home.clone(), "cargo"),

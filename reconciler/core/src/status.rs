@@ -212,12 +212,16 @@ pub fn status(facts: &StatusFacts<'_>) -> StatusView {
     }
     for view in &services {
         for (index, instance) in (0..).zip(&view.instances) {
+            let id = MemberId {
+                service: view.name.clone(),
+                index,
+            };
             if instance.state == InstanceState::Diverged {
-                let id = MemberId {
-                    service: view.name.clone(),
-                    index,
-                };
                 alarms.push(format!("{id} is diverged: {}", instance.divergence()));
+            }
+            let owed = facts.instances.get(&id).and_then(|known| known.owed.as_ref());
+            if let Some(owed) = owed.filter(|owed| owed.why.is_some()) {
+                alarms.push(format!("{id}: {}", owed.phrase()));
             }
         }
     }

@@ -10,6 +10,7 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use git2::{ErrorClass, ObjectType, Odb, OdbLookupFlags, Oid, PackBuilder, Repository};
+use lockstep_core::counts::Counts;
 
 use crate::spec::Bounds;
 
@@ -18,6 +19,7 @@ pub(crate) struct Copying<'a> {
     pub(crate) from: &'a Repository,
     pub(crate) to: &'a Repository,
     pub(crate) bounds: &'a Bounds,
+    pub(crate) counts: &'a Counts,
 }
 
 /// Why a copy was given up. What was written until then is dropped.
@@ -49,9 +51,11 @@ pub(crate) fn copy_history(copying: &Copying<'_>, head: Oid) -> Result<(), CopyF
         pack: copying.from.packbuilder().map_err(CopyFailure::Reading)?,
         seen: HashSet::new(),
         deadline: &deadline,
+        counts: copying.counts,
     };
     missing.gather(head)?;
-    write(missing.pack, &to, copying.bounds.fetch_bytes, &deadline)
+    let copied = (copying.counts, &deadline);
+    write(missing.pack, &to, copying.bounds.fetch_bytes, copied)
 }
 
 struct Deadline {
@@ -77,6 +81,7 @@ struct Missing<'a> {
     pack: PackBuilder<'a>,
     seen: HashSet<Oid>,
     deadline: &'a Deadline,
+    counts: &'a Counts,
 }
 
 impl Missing<'_> {
@@ -130,6 +135,7 @@ impl Missing<'_> {
     }
 
     fn add(&mut self, id: Oid) -> Result<(), CopyFailure> {
+        self.counts.add(1, 0);
         self.pack.insert_object(id, None).map_err(CopyFailure::Reading)
     }
 }
@@ -139,7 +145,7 @@ fn write(
     mut pack: PackBuilder<'_>,
     to: &Odb<'_>,
     limit: u64,
-    deadline: &Deadline,
+    (counts, deadline): (&Counts, &Deadline),
 ) -> Result<(), CopyFailure> {
     if pack.object_count() == 0 {
         return Ok(());
@@ -149,6 +155,7 @@ fn write(
     let mut failure = None;
     let outcome = pack.foreach(|piece| {
         written += piece.len() as u64;
+        counts.add(0, piece.len() as u64);
         let step = if written > limit {
             Err(CopyFailure::TooLarge)
         } else {

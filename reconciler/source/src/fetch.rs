@@ -57,6 +57,7 @@ impl Mirror {
     /// Whatever [`SourceError::next`] says: the branch stays where it was.
     pub fn fetch(&self) -> Result<Revision, SourceError> {
         self.check_head()?;
+        self.counts.begin(0);
         let head = match &self.transport {
             Transport::Local(path) => local::fetch(&local::open(path, &self.url)?, self)?,
             Transport::Remote(_) => remote::fetch(self)?,

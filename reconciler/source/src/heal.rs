@@ -86,6 +86,7 @@ impl Mirror {
                 from: &self.repo,
                 to: &fresh.repo,
                 bounds: &bounds,
+                counts: &self.counts,
             },
             head,
         )

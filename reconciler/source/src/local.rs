@@ -97,6 +97,7 @@ pub(crate) fn fetch(source: &Repository, mirror: &Mirror) -> Result<Oid, SourceE
             from: source,
             to: &mirror.repo,
             bounds,
+            counts: &mirror.counts,
         },
         head,
     ) {

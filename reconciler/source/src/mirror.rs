@@ -5,8 +5,10 @@
 //! thing that the source may no longer have, so they are carried over wherever that is possible.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use git2::{Commit, ErrorClass, ErrorCode, Oid, Reference, Repository, RepositoryInitOptions};
+use lockstep_core::counts::Counts;
 use lockstep_protocol::{Digest, Revision};
 
 use crate::access::Stamp;
@@ -33,6 +35,7 @@ pub struct Mirror {
     /// The credentials that the server took last.
     pub(crate) last_good: LastGood,
     pub(crate) hang_up: HangUp,
+    pub(crate) counts: Arc<Counts>,
 }
 
 impl Mirror {
@@ -63,6 +66,7 @@ impl Mirror {
             repo,
             last_good: LastGood::default(),
             hang_up: HangUp::default(),
+            counts: Arc::default(),
         };
         mirror.forget_other_sources()?;
         Ok(mirror)
@@ -78,6 +82,12 @@ impl Mirror {
     #[must_use]
     pub fn shown_url(&self) -> &str {
         &self.url
+    }
+
+    /// How far a fetch has come (objects), or the reading of a tree (files): for whoever shows it.
+    #[must_use]
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
     }
 
     /// A handle that reads blobs from any thread, also while this one is busy.

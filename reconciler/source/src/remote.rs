@@ -129,6 +129,10 @@ fn download(remote: &mut Remote<'_>, mirror: &Mirror, head: Oid, line: &Shared) 
             given_up.set(Some(GivenUp::TooLarge));
             return false;
         }
+        let (done, all) = (progress.received_objects(), progress.total_objects());
+        mirror
+            .counts
+            .set(done as u64, all as u64, progress.received_bytes() as u64);
         in_time()
     });
     callbacks.sideband_progress(|_| in_time());

@@ -11,6 +11,7 @@ mod daemon;
 #[cfg(feature = "https")]
 mod https;
 mod origin;
+mod program;
 mod relay;
 mod sshd;
 

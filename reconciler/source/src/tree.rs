@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use git2::{ErrorClass, ObjectType, Odb, OdbObject, Oid, Tree as GitTree, TreeEntry};
+use lockstep_core::counts::Counts;
 use lockstep_core::tree::{BlobId, Tree, TreeFile, TreePath};
 use lockstep_protocol::Revision;
 use sha2::{Digest as _, Sha256};
@@ -65,7 +66,9 @@ impl Mirror {
             })
             .into());
         }
-        pending.hash(|oid| odb.read(oid)).map_err(|e| self.damaged(&e))
+        pending
+            .hash(|oid| odb.read(oid), &self.counts)
+            .map_err(|e| self.damaged(&e))
     }
 
     /// One file of a revision by its path from the repository's root, whether it is published or not: the
@@ -296,7 +299,9 @@ impl Pending {
     fn hash<'odb>(
         mut self,
         read: impl Fn(Oid) -> Result<OdbObject<'odb>, git2::Error>,
+        counts: &Counts,
     ) -> Result<Tree, git2::Error> {
+        counts.begin(self.unread.len() as u64);
         for (path, file, oid) in self.unread {
             let (sha256, size) = match self.known.get(&file.blob) {
                 Some(known) => *known,
@@ -308,6 +313,7 @@ impl Pending {
                 }
             };
             self.tree.insert(path, TreeFile { sha256, size, ..file });
+            counts.add(1, size);
         }
         Ok(self.tree)
     }

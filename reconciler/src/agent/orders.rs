@@ -34,6 +34,7 @@ impl Agent {
                 self.ask(link, Body::Release, Pending::Release).await?;
             }
             Order::Examine(targets) => {
+                self.examinations += 1;
                 self.rolling = true;
                 self.leave_outputs_alone();
                 if targets.iter().any(|target| target.request().is_some()) {
@@ -80,13 +81,15 @@ impl Agent {
                 for target in requested {
                     self.request(target, None);
                 }
-                let body = Body::Signal {
-                    signals: signals_of(&signalled),
-                };
-                let whom = signalled
-                    .into_iter()
-                    .map(|target| (target.member, target.instance));
-                self.ask(link, body, Pending::Remind(whom.collect())).await?;
+                if !signalled.is_empty() {
+                    let body = Body::Signal {
+                        signals: signals_of(&signalled),
+                    };
+                    let whom = signalled
+                        .into_iter()
+                        .map(|target| (target.member, target.instance));
+                    self.ask(link, body, Pending::Remind(whom.collect())).await?;
+                }
             }
             Order::Restart(services) => {
                 for service in services {

@@ -50,7 +50,7 @@ impl Agent {
 
     /// Begins an examination by looking who listens where it is to be told.
     pub(super) fn see_who_listens(&mut self, targets: Vec<Target>) {
-        let losses = self.losses;
+        let examination = self.examinations;
         self.work.spawn(async move {
             let mut looks = JoinSet::new();
             for target in &targets {
@@ -72,7 +72,7 @@ impl Agent {
             Finished::Listened {
                 targets,
                 unfit,
-                losses,
+                examination,
             }
         });
     }

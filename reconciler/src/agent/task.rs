@@ -43,7 +43,9 @@ pub struct Agent {
     pub(super) clock: Clock,
     orders: mpsc::UnboundedReceiver<(u64, Order)>,
     /// How often the guard was lost.
-    pub(super) losses: u64,
+    losses: u64,
+    /// How many examinations were ordered: only the newest is waited for.
+    pub(super) examinations: u64,
     reports: mpsc::UnboundedSender<Report>,
     pub(super) pending: BTreeMap<u64, Asked>,
     heard: Heard,
@@ -82,8 +84,8 @@ pub(super) enum Finished {
     Listened {
         targets: Vec<Target>,
         unfit: BTreeMap<MemberId, String>,
-        /// How often the guard had been lost when it was asked.
-        losses: u64,
+        /// Which examination it was.
+        examination: u64,
     },
     /// A reload over HTTP was answered.
     Answered {
@@ -135,6 +137,7 @@ impl Agent {
             clock,
             orders,
             losses: 0,
+            examinations: 0,
             reports,
             pending: BTreeMap::new(),
             heard: Heard::default(),
@@ -210,6 +213,7 @@ impl Agent {
                                 request.abort();
                             }
                             self.losses += 1;
+                            self.examinations += 1;
                             self.tell(Report::Event(Event::AgentLost));
                         }
                     }
@@ -436,10 +440,10 @@ impl Agent {
             Finished::Listened {
                 targets,
                 unfit,
-                losses,
+                examination,
             } => {
-                // One that was asked before a loss is answered by it.
-                if losses == self.losses {
+                // Whoever ordered an earlier one is over, and one from before a loss was answered by it.
+                if examination == self.examinations {
                     self.examine(targets, unfit, link).await?;
                 }
                 return Ok(());

@@ -10,12 +10,15 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use lockstep_core::admission::Ancestry;
 use lockstep_protocol::{Digest, Revision};
 use lockstep_source::{Blobs, HangUp, Head, Mirror, Next, Schedule, SourceError, SourceSpec, Stamp, Watcher};
 use tokio::sync::{mpsc as channel, oneshot, watch};
 
 use super::{Judged, Reader, Validated, ancestry, judge};
+use crate::progress;
+use crate::telemetry::Steps;
 
 /// What a candidate is judged against.
 #[derive(Debug, Clone, Default)]
@@ -126,6 +129,7 @@ impl Worker {
         readers: Arc<[Reader]>,
         base: watch::Receiver<Base>,
         seen: channel::UnboundedSender<Seen>,
+        steps: Steps,
     ) -> Result<(Self, Blobs), WorkerError> {
         let (requests, inbox) = mpsc::channel();
         let wake = requests.clone();
@@ -144,6 +148,7 @@ impl Worker {
             base,
             seen,
             told: None,
+            steps,
             _watcher: watcher,
         };
         let handle = std::thread::Builder::new()
@@ -191,6 +196,8 @@ struct Thread {
     base: watch::Receiver<Base>,
     seen: channel::UnboundedSender<Seen>,
     told: Option<Told>,
+    /// For traces.
+    steps: Steps,
     _watcher: Option<Watcher>,
 }
 
@@ -308,14 +315,26 @@ impl Thread {
         {
             return Ok(Seen::Unchanged);
         }
-        let head = self.mirror.fetch()?;
-        let judged = judge(
-            &self.mirror,
-            &head,
-            base.live.as_deref(),
-            &base.before,
-            &self.readers,
-        )?;
+        let began = Timestamp::now();
+        let head = {
+            let what = format!("fetching from {} (objects)", self.mirror.shown_url());
+            let _told = progress::logged(what, Some(self.mirror.counts()));
+            self.mirror.fetch()?
+        };
+        self.steps.note("fetch", &head, began);
+        let began = Timestamp::now();
+        let judged = {
+            let what = format!("judging {} (files)", head.short());
+            let _told = progress::logged(what, Some(self.mirror.counts()));
+            judge(
+                &self.mirror,
+                &head,
+                base.live.as_deref(),
+                &base.before,
+                &self.readers,
+            )?
+        };
+        self.steps.note("judge", &head, began);
         let ancestry = ancestry(&self.mirror, base.settled.as_ref(), &head)?;
         self.told = Some((head, id.clone()));
         Ok(Seen::Head {

@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::client::Client;
 use super::{Failure, SettingsFile, block_on, output};
 use crate::agent::Folders;
+use crate::progress::for_a_person;
 use crate::settings::Reach;
 use crate::store::{StateLock, StoreError};
 use crate::web;
@@ -42,19 +43,23 @@ impl Down {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
         let Self {} = self;
         let reach = settings.reach()?;
-        block_on(down(&reach))
+        let told = for_a_person("taking all down", None);
+        let done = block_on(down(&reach))?;
+        drop(told);
+        output::line(done)
     }
 }
 
-async fn down(reach: &Reach) -> Result<(), Failure> {
+/// Takes all down, and says what that was.
+async fn down(reach: &Reach) -> Result<&'static str, Failure> {
     let reconciler = match find(reach).await? {
         Found::Reconciler(reconciler) => reconciler,
         // Kept until the end: nobody comes up meanwhile.
         Found::Nobody(_lock) => {
-            return match guard_down(reach)? {
-                true => output::line("all is down: services and guard; no reconciler ran"),
-                false => output::line("nothing is running"),
-            };
+            return Ok(match guard_down(reach)? {
+                true => "all is down: services and guard; no reconciler ran",
+                false => "nothing is running",
+            });
         }
     };
     let limit = reach.stop_within.unwrap_or(STOP_WITHIN) + LAST_STEPS;
@@ -94,7 +99,7 @@ async fn down(reach: &Reach) -> Result<(), Failure> {
     if let Some(guard) = guard {
         guard.wait()?;
     }
-    output::line("all is down: reconciler, services and guard")
+    Ok("all is down: reconciler, services and guard")
 }
 
 /// Who is there to be asked.

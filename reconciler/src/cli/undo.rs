@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::{Failure, SettingsFile, block_on, output};
 use crate::coordinator::request::{Committed, Undo};
+use crate::progress::for_a_person;
 
 /// Commit an earlier tree and push it: it goes out by the same road as every commit
 ///
@@ -69,7 +70,9 @@ impl Revert {
 
 fn commit(settings: &SettingsFile, undo: &Undo, json: bool) -> Result<(), Failure> {
     let client = Client::at(settings.reach()?);
+    let told = for_a_person("committing and pushing", None);
     let made: Committed = block_on(client.post_once("/api/v1/commit", undo))?;
+    drop(told);
     if json {
         return output::json(&made);
     }

@@ -11,6 +11,7 @@ use super::checkout::{Checkout, CheckoutError};
 use super::{Failure, SettingsFile, github, output};
 use crate::candidate::{Material, Reader, refusal};
 use crate::coordinator::request::PlanView;
+use crate::progress::for_a_person;
 
 /// Judge a config repository as the reconciler will
 ///
@@ -83,12 +84,16 @@ impl Validate {
             ));
         }
         let published = settings.published()?;
+        let told = for_a_person("reading the files", None);
         let subject = self.subject(&published)?;
+        drop(told);
         let base = match &self.base {
             Some(text) => Some((text.clone(), subject.checkout.named(text)?)),
             None => base_of(&subject.checkout, &subject.revision),
         };
+        let told = for_a_person("judging (files)", Some(subject.checkout.mirror().counts()));
         let (report, files) = judged(&subject, base.as_ref().map(|(_, base)| base))?;
+        drop(told);
         match self.format {
             Format::Text => {
                 output::print(&text(

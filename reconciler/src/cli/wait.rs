@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::{Failure, SettingsFile, block_on, moment, output};
+use crate::progress::for_a_person;
 use crate::web::{WaitFor, Waited};
 
 /// Wait until a revision, or one that descends from it, is live
@@ -41,7 +42,9 @@ impl Wait {
                 timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             }
         };
+        let told = for_a_person("waiting until it is live", None);
         let waited: Waited = block_on(client.post_anew("/api/v1/wait", wanted))?;
+        drop(told);
         if self.json {
             output::json(&waited)?;
         }

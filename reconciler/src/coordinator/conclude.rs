@@ -15,7 +15,7 @@ use lockstep_protocol::{Digest, Revision};
 use lockstep_source::Mirror;
 use lockstep_volume::{JOURNAL_VERSION, OutcomeKind};
 
-use super::drive::{Candidate, micros};
+use super::drive::{self, Candidate, micros};
 use super::execute::document;
 use super::request::Undo;
 use super::take_up::Detail;
@@ -77,6 +77,7 @@ impl Coordinator {
         let Some(outcome) = active.rollout.outcome().cloned() else {
             return;
         };
+        self.alarms.remove(drive::ALARM);
         let rollout = active.rollout.clone();
         let staged = active.staged.take();
         let (candidate, release_to, began, seen) = (
@@ -129,6 +130,7 @@ impl Coordinator {
                     });
                 }
                 self.aborted = None;
+                self.unhealed = None;
                 self.alarms.remove("drift");
                 self.metrics.settled(seen.elapsed());
             }
@@ -151,18 +153,18 @@ impl Coordinator {
             },
             Outcome::Aborted { reason } => {
                 let now = self.clock.now();
+                let again = |before: Option<&Aborted>| {
+                    Aborted::once_more(before, &rollout.to.revision, reason.clone(), now)
+                };
                 if rollout.kind == Kind::Healing {
                     // What is damaged stays damaged: it is tried again after the same back-off.
                     let members = rollout.members.iter();
                     let effects = members.map(|(id, member)| (id.service.clone(), member.effect));
                     self.healing = Some(effects.collect());
+                    self.unhealed = Some(again(self.unhealed.as_ref()));
+                } else {
+                    self.aborted = Some(again(self.aborted.as_ref()));
                 }
-                self.aborted = Some(Aborted::once_more(
-                    self.aborted.as_ref(),
-                    &rollout.to.revision,
-                    reason.clone(),
-                    now,
-                ));
             }
             Outcome::Rejected { failures } => {
                 let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();

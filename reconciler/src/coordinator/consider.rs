@@ -200,12 +200,8 @@ impl Coordinator {
                 });
             }
             // Judged anew after a restart it was told already, most often.
-            let told = |event: &Record| {
-                event.kind == "Rejected"
-                    && event.revision.as_ref() == Some(revision)
-                    && event.message == reason
-            };
-            if !self.events.since(0).iter().any(told) {
+            let told = |event: &Record| event.kind == "Rejected" && event.message == reason;
+            if !self.events.any_about(revision, told) {
                 self.events.append([Record {
                     revision: Some(revision.clone()),
                     message: reason,
@@ -228,10 +224,10 @@ impl Coordinator {
     /// Asks those again whom a rollout that was given up left unheard, where no candidate does it: what is live
     /// goes out to them once more. Until they have spoken nobody knows what they run.
     fn hear_the_unheard(&mut self, now: Moment) {
-        let waits = self
-            .aborted
-            .as_ref()
-            .is_some_and(|aborted| now < aborted.again_at);
+        let waits = [&self.aborted, &self.unhealed]
+            .into_iter()
+            .flatten()
+            .any(|aborted| now < aborted.again_at);
         if self.active.is_some() || waits || self.store.ledger().unheard.is_empty() {
             return;
         }

@@ -171,7 +171,7 @@ impl Coordinator {
         };
         let now = self.clock.now();
         let waits = self
-            .aborted
+            .unhealed
             .as_ref()
             .is_some_and(|aborted| aborted.revision == live.live.published && now < aborted.again_at);
         if waits {

@@ -324,6 +324,10 @@ impl Coordinator {
             ..Record::new(notice.kind.as_str())
         };
         let record = Self::measured(active, record, notice.kind);
+        if notice.kind == rollout::NoticeKind::Alarm {
+            // It stands as long as the rollout does: what it led to is seen then.
+            self.alarms.insert(ALARM, record.message.clone());
+        }
         active.waiting.push(record);
     }
 
@@ -341,6 +345,9 @@ impl Coordinator {
 pub(super) fn micros(duration: Duration) -> Option<u64> {
     u64::try_from(duration.as_micros()).ok()
 }
+
+/// What the rollout under way said that somebody has to look at.
+pub(super) const ALARM: &str = "rollout";
 
 /// A candidate behind a counter, as the rollout holds it.
 pub(super) type Candidate = Arc<crate::candidate::Validated>;

@@ -154,6 +154,9 @@ struct Coordinator {
     head: Option<Head>,
     verdict: Option<(Revision, Verdict)>,
     aborted: Option<Aborted>,
+    /// The same of healing. Kept apart, or a candidate and a healing that are both given up would each forget the
+    /// other's back-off.
+    unhealed: Option<Aborted>,
     active: Option<Active>,
     recovering: Option<take_up::Recovering>,
     instances: Instances,
@@ -181,7 +184,7 @@ struct Coordinator {
     backing_off: std::collections::BTreeSet<ServiceName>,
     /// The base against which a fresh look was asked for.
     looked_for: Option<BaseId>,
-    /// Tasks that only carry an answer from one side to the other.
+    /// Tasks that only carry something from here to somebody: an answer, traces.
     aside: tokio::task::JoinSet<()>,
     down: Option<tokio::sync::oneshot::Sender<Result<(), String>>>,
     shown: Option<StatusView>,
@@ -237,11 +240,12 @@ impl Coordinator {
     fn next_wake(&self) -> tokio::time::Instant {
         let now = self.clock.now();
         let rollout = self.active.as_ref().and_then(|active| active.rollout.deadline());
-        let aborted = self
-            .aborted
-            .as_ref()
+        let aborted = [&self.aborted, &self.unhealed]
+            .into_iter()
+            .flatten()
             .map(|aborted| aborted.again_at)
-            .filter(|at| *at > now);
+            .filter(|at| *at > now)
+            .min();
         let observed = self.observed_at.filter(|at| *at > now);
         let instances = self.services.iter().filter_map(|(name, verify)| {
             self.instances

@@ -30,6 +30,7 @@ use crate::events::{Event, EventLog};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::{self, Desk};
+use crate::telemetry::Steps;
 use crate::web::{self, Port};
 
 /// Why nothing that was asked for is done.
@@ -82,6 +83,7 @@ pub(super) async fn run(
         Arc::clone(&readers),
         base_of_worker,
         seen_by,
+        Steps::default(),
     )?;
     let mut source = Source::new(worker, settings.source.spec.branch.clone());
     source.look();

@@ -153,6 +153,7 @@ impl Coordinator {
             }
             Request::Retry(answer) => {
                 self.aborted = None;
+                self.unhealed = None;
                 let forgotten = self.store.change(lockstep_core::ledger::Ledger::retry);
                 drop(answer.send(forgotten.map_err(|error| error.to_string())));
             }

@@ -37,6 +37,7 @@ use crate::history::History;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::{self, Desk, LedgerStore, StateLock, StoreError};
+use crate::telemetry::{self, Steps};
 use crate::web::{self, Port, Web, WebError};
 
 /// How to start.
@@ -374,6 +375,7 @@ async fn begin(
         before: store.ledger().settled_digests(),
     });
     let (seen_by, seen) = mpsc::unbounded_channel();
+    let steps = Steps::default();
     let (worker, blobs) = Worker::start(
         state.join("mirror.git"),
         settings.source.spec.clone(),
@@ -381,6 +383,7 @@ async fn begin(
         Arc::clone(&readers),
         base_of_worker,
         seen_by,
+        steps.clone(),
     )?;
     let mut source = Source::new(worker, settings.source.spec.branch.clone());
     let mut reads = ReadsTable::default();
@@ -419,7 +422,7 @@ async fn begin(
     let drift = drift::Watch::start(volume.path(), &clock);
     let highest_switch = volume.highest_switch();
     let (done_by, done) = mpsc::unbounded_channel();
-    let volume = VolumeThread::start(volume, blobs, done_by).map_err(StartError::System)?;
+    let volume = VolumeThread::start(volume, blobs, done_by, steps.clone()).map_err(StartError::System)?;
     let (orders, orders_of_agent) = Orders::channel();
     let (reports_by, reports) = mpsc::unbounded_channel();
     let agent = tokio::spawn(Agent::new(spec, clock, orders_of_agent, reports_by)?.run());
@@ -467,6 +470,7 @@ async fn begin(
         head: None,
         verdict: None,
         aborted: None,
+        unhealed: None,
         active: None,
         recovering: taken.recovering.take(),
         instances: lockstep_core::instances::Instances::new(),
@@ -501,6 +505,11 @@ async fn begin(
     // The spare of the process before was thrown away; the first change should not wait for one.
     coordinator.tidy();
     coordinator.tell_late(taken.ended);
+    let (collector, events) = (
+        coordinator.settings.telemetry.clone(),
+        Arc::clone(&coordinator.events),
+    );
+    coordinator.aside.spawn(telemetry::run(collector, events, steps));
     let doors = Doors { web, agent };
     Ok((coordinator, doors))
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use jiff::Timestamp;
 use lockstep_core::tree::{BlobId, Tree};
 use lockstep_protocol::{Digest, Release, SwitchNumber};
 use lockstep_source::Blobs;
@@ -15,6 +16,9 @@ use lockstep_volume::{
     StageError, StagedSwitch, Switched, Volume,
 };
 use tokio::sync::mpsc as channel;
+
+use crate::progress;
+use crate::telemetry::Steps;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -48,7 +52,7 @@ pub enum Job {
     Tidy(BTreeSet<Digest>),
     /// Compare everything with what was written.
     CheckDrift,
-    /// Compare `current` and the top-level links alone.
+    /// Compare `current` and the top-level links, and the rest only if one of them was changed.
     CheckLinks,
 }
 
@@ -133,6 +137,7 @@ impl VolumeThread {
         volume: Volume,
         blobs: Blobs,
         done: channel::UnboundedSender<Done>,
+        steps: Steps,
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -141,6 +146,7 @@ impl VolumeThread {
                 let mut worker = Worker {
                     volume,
                     blobs: MirrorBlobs(blobs),
+                    steps,
                 };
                 for job in inbox {
                     if let Some(result) = worker.work(job)
@@ -174,6 +180,16 @@ impl Drop for VolumeThread {
     }
 }
 
+/// Compares the links, and all the rest where one of them was changed: whoever did that may have changed files too, and
+/// a release with damaged files is not switched to again, nor its readers left out.
+fn links_then_all(volume: &mut Volume) -> Result<Vec<Drift>, ChangeError> {
+    let found = volume.check_links()?;
+    if found.iter().all(|drift| matches!(drift, Drift::Foreign { .. })) {
+        return Ok(found);
+    }
+    volume.check_drift()
+}
+
 /// The mirror as the volume wants it.
 struct MirrorBlobs(Blobs);
 
@@ -189,6 +205,8 @@ impl lockstep_volume::Blobs for MirrorBlobs {
 struct Worker {
     volume: Volume,
     blobs: MirrorBlobs,
+    /// For traces.
+    steps: Steps,
 }
 
 impl Worker {
@@ -239,7 +257,7 @@ impl Worker {
                 Some(Done::Tidied(kept))
             }
             Job::CheckDrift => self.drift(Volume::check_drift),
-            Job::CheckLinks => self.drift(Volume::check_links),
+            Job::CheckLinks => self.drift(links_then_all),
         }
     }
 
@@ -249,7 +267,12 @@ impl Worker {
         tree: &Tree,
         number: SwitchNumber,
     ) -> Result<(Box<Prepared>, Box<StagedSwitch>), Fault> {
+        let began = Timestamp::now();
+        let what = format!("building the release of {} (files)", document.revision.short());
+        let told = progress::logged(what, Some(self.volume.counts()));
         let (prepared, staged) = self.volume.prepare_switch(document, tree, &self.blobs, number)?;
+        drop(told);
+        self.steps.note("build", &document.revision, began);
         Ok((Box::new(prepared), Box::new(staged)))
     }
 

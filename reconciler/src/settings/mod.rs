@@ -39,6 +39,8 @@ pub struct Settings {
     pub rollout: Rollout,
     /// The web port, if there is one.
     pub web: Option<Web>,
+    /// Who receives traces, if the settings name somebody.
+    pub telemetry: Option<Telemetry>,
     /// The state folder.
     pub state: PathBuf,
 }
@@ -229,6 +231,13 @@ pub struct Rollout {
 pub struct Web {
     /// The address.
     pub listen: std::net::SocketAddr,
+}
+
+/// Who receives traces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// The collector's base URL, `http://`: OTLP is spoken below it at `/v1/traces`.
+    pub otlp: String,
 }
 
 /// Why settings cannot be used.

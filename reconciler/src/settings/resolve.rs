@@ -13,7 +13,7 @@ use lockstep_core::service::{HttpReload, Pause, Reload, ServiceName, Tier, Verif
 use lockstep_source::{Access, Bounds, SourceSpec};
 
 use super::values;
-use super::{Rollout, Run, Service, Settings, SettingsError, Source, Volume, Web, written};
+use super::{Rollout, Run, Service, Settings, SettingsError, Source, Telemetry, Volume, Web, written};
 
 /// In less nobody can be paused: a tick of the system's clock passes before a stop is confirmed.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
@@ -85,6 +85,10 @@ pub(super) fn resolve(
             "the state folder and the volume must not lie in one another",
         );
     }
+    let telemetry = written
+        .telemetry
+        .and_then(|telemetry| resolver.fit("telemetry.otlp", values::collector(telemetry.otlp)))
+        .map(|otlp| Telemetry { otlp });
     if resolver.problems.is_empty() {
         Ok(Settings {
             file: file.to_owned(),
@@ -97,6 +101,7 @@ pub(super) fn resolve(
                 observe: written.rollout.observe,
             },
             web: written.web.map(|web| Web { listen: web.listen }),
+            telemetry,
             state,
         })
     } else {

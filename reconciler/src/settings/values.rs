@@ -156,6 +156,22 @@ pub(super) fn http(url: &str) -> Result<(String, String), String> {
     }
 }
 
+/// The URL of a collector of traces.
+pub(super) fn collector(url: String) -> Result<String, String> {
+    if !cfg!(feature = "otlp") {
+        return Err(
+            "this build sends no traces: build it with the feature `otlp`, or remove the key".to_owned(),
+        );
+    }
+    http(&url).map_err(|why| {
+        format!(
+            "where a collector speaks OTLP over HTTP is expected, as \"http://127.0.0.1:4318\": {why}; for one behind \
+             https:// run a collector on this machine that passes on what it gets"
+        )
+    })?;
+    Ok(url)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

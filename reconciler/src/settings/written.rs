@@ -15,6 +15,7 @@ pub(super) struct Settings {
     #[serde(default)]
     pub(super) rollout: Rollout,
     pub(super) web: Option<Web>,
+    pub(super) telemetry: Option<Telemetry>,
     #[serde(default)]
     pub(super) state: State,
 }
@@ -185,6 +186,12 @@ impl Default for Rollout {
 #[serde(deny_unknown_fields)]
 pub(super) struct Web {
     pub(super) listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Telemetry {
+    pub(super) otlp: String,
 }
 
 #[derive(Debug, Deserialize)]

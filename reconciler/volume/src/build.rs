@@ -242,6 +242,7 @@ impl Volume {
             base,
             blobs,
             links: &mut self.hard_links,
+            counts: &self.counts,
         };
         let sealed = draft
             .become_tree(tree, &mut supply)

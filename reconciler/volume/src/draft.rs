@@ -133,6 +133,7 @@ impl Draft {
         if let Some(change) = changes.iter().find(|change| is_reserved(change.path().top())) {
             return Err(DraftError::Reserved(change.path().top().to_owned()));
         }
+        supply.counts.begin(changes.len() as u64);
         // What goes, goes first: a file may become a folder, or a folder a file.
         for change in &changes {
             match change {
@@ -149,6 +150,7 @@ impl Draft {
             match change {
                 TreeChange::Added(path, file) | TreeChange::Modified(path, file) => {
                     self.put(path, file, supply)?;
+                    supply.counts.add(1, file.size);
                 }
                 TreeChange::Removed(_) => {}
             }

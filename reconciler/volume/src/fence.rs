@@ -178,6 +178,7 @@ impl Unfenced {
             spare: None,
             hard_links: true,
             next_name: 0,
+            counts: Arc::default(),
             _lock: self.lock,
         };
         volume.clear_fenced(fenced, stays)?;

@@ -212,6 +212,12 @@ pub(crate) fn open(path: &Path, options: OpenOptions) -> Result<Unfenced, OpenEr
     })
 }
 
+/// See [`crate::Volume::refusal`].
+pub(crate) fn refusal(path: &Path) -> Option<OpenError> {
+    let root = std::fs::canonicalize(path).ok()?;
+    refuse_foreign(&Layout::new(root), false).err()
+}
+
 /// The folders of all terms.
 pub(crate) fn terms(at: &Layout) -> Result<Vec<TermFolder>, FileError> {
     Ok(look::names(&at.own())?

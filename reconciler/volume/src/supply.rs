@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use lockstep_core::counts::Counts;
 use lockstep_core::tree::{TreeFile, TreePath};
 use rustix::io::Errno;
 
@@ -72,6 +73,7 @@ pub(crate) struct Supply<'a> {
     pub(crate) blobs: Option<&'a dyn Blobs>,
     /// Whether hard links are tried; turned off by the first refusal.
     pub(crate) links: &'a mut bool,
+    pub(crate) counts: &'a Counts,
 }
 
 impl Supply<'_> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lockstep_core::counts::Counts;
 use lockstep_core::tree::Tree;
 use lockstep_protocol::{Digest, RELEASE_FILE, Release, Revision, SwitchNumber};
 
@@ -48,6 +49,8 @@ pub struct Volume {
     /// Whether hard links are tried.
     pub(crate) hard_links: bool,
     pub(crate) next_name: u64,
+    /// How far a build has come.
+    pub(crate) counts: Arc<Counts>,
     /// Held for as long as the volume is; none after a take-over.
     pub(crate) _lock: Option<Lock>,
 }
@@ -97,6 +100,12 @@ impl Volume {
         open::open(path, options)
     }
 
+    /// Why the next start would refuse what lies in a folder, if it would. Changes nothing and takes no lock.
+    #[must_use]
+    pub fn refusal(path: &std::path::Path) -> Option<OpenError> {
+        open::refusal(path)
+    }
+
     /// The term of this coordinator.
     #[must_use]
     pub fn term(&self) -> Term {
@@ -113,6 +122,12 @@ impl Volume {
     #[must_use]
     pub fn highest_switch(&self) -> SwitchNumber {
         self.highest_switch
+    }
+
+    /// How far a build has come, in files: for whoever shows it.
+    #[must_use]
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
     }
 
     /// The releases that are kept, in the order of their names.

@@ -6,7 +6,7 @@ use lockstep_source::testing::{Authority, Certified, Fault, GitHttps};
 use lockstep_tests::Lab;
 use lockstep_tests::wait::eventually;
 
-use crate::followed::{
+use lockstep_tests::followed::{
     assert_fails, assert_fails_when_looked, assert_mended, follow, lab, secret, served, start,
 };
 

@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test has no use for a failure")]
 
-mod followed;
 mod hanging;
 mod https;
 mod ssh;

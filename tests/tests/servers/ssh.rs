@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use lockstep_source::testing::{Sshd, ssh_key};
 use lockstep_tests::Lab;
 
-use crate::followed::{assert_fails, assert_mended, follow, lab, secret, start};
+use lockstep_tests::followed::{assert_fails, assert_mended, follow, lab, secret, start};
 
 /// A lab that follows its repository over SSH, with the server's Ed25519 key known.
 struct Over {

@@ -2,13 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// Relays TCP connections to a server, until it is dropped.
 pub struct Relay {
     address: SocketAddr,
     shared: Arc<Mutex<Shared>>,
+    held: Arc<Held>,
     acceptor: Option<JoinHandle<()>>,
 }
 
@@ -32,18 +33,20 @@ impl Relay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let theirs = Arc::clone(&shared);
+        let held = Arc::<Held>::default();
+        let (theirs, theirs_too) = (Arc::clone(&shared), Arc::clone(&held));
         let acceptor = std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if locked(&theirs).closing {
                     return;
                 }
-                relay(client, server, &theirs);
+                relay(client, server, &theirs, &theirs_too);
             }
         });
         Self {
             address,
             shared,
+            held,
             acceptor: Some(acceptor),
         }
     }
@@ -73,6 +76,16 @@ impl Relay {
         cut(&mut shared);
     }
 
+    /// Lets so many bytes of what the server says through on each connection, and no more until they are let go.
+    pub fn hold_after(&self, bytes: usize) {
+        self.held.set(Some(bytes));
+    }
+
+    /// Lets go what is held.
+    pub fn let_go(&self) {
+        self.held.set(None);
+    }
+
     /// Lets connections through again, at the same address.
     pub fn restore_networking(&self) {
         locked(&self.shared).broken = false;
@@ -82,6 +95,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         locked(&self.shared).closing = true;
+        self.let_go();
         // Wakes the acceptor, which then sees that it is to end.
         let _ = TcpStream::connect(self.address);
         if let Some(acceptor) = self.acceptor.take() {
@@ -95,7 +109,28 @@ impl Drop for Relay {
     }
 }
 
-fn relay(client: TcpStream, server: SocketAddr, shared: &Arc<Mutex<Shared>>) {
+/// How much of what a server says goes through.
+#[derive(Default)]
+struct Held {
+    after: Mutex<Option<usize>>,
+    changed: Condvar,
+}
+
+impl Held {
+    fn set(&self, after: Option<usize>) {
+        *self.after.lock().unwrap_or_else(PoisonError::into_inner) = after;
+        self.changed.notify_all();
+    }
+
+    /// Waits until so many bytes may have gone through.
+    fn wait(&self, bytes: usize) {
+        let after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = |after: &mut Option<usize>| after.is_some_and(|after| bytes > after);
+        drop(self.changed.wait_while(after, held));
+    }
+}
+
+fn relay(client: TcpStream, server: SocketAddr, shared: &Arc<Mutex<Shared>>, held: &Arc<Held>) {
     let mut locked_shared = locked(shared);
     locked_shared.connections += 1;
     if locked_shared.broken {
@@ -110,12 +145,17 @@ fn relay(client: TcpStream, server: SocketAddr, shared: &Arc<Mutex<Shared>>) {
     let kept = Arc::clone(shared);
     let (from_client, to_server) = (twice(&client), twice(&server));
     let keep = move |bytes: &[u8]| locked(&kept).sent_by_clients.extend_from_slice(bytes);
+    let (held, mut passed) = (Arc::clone(held), 0);
+    let told = move |bytes: &[u8]| {
+        passed += bytes.len();
+        held.wait(passed);
+    };
     locked_shared
         .copiers
         .push(std::thread::spawn(move || copy(from_client, to_server, keep)));
     locked_shared
         .copiers
-        .push(std::thread::spawn(move || copy(server, client, |_| {})));
+        .push(std::thread::spawn(move || copy(server, client, told)));
 }
 
 fn copy(mut from: TcpStream, mut to: TcpStream, mut seen: impl FnMut(&[u8])) {

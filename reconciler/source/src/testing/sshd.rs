@@ -1,17 +1,12 @@
 //! A real `sshd`: a configuration, host keys and a port of its own, run as whoever runs the test.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use super::program::{Program, at_a_free_port};
 
 /// Where Debian and others have it; it has to be named by its whole path.
 const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
@@ -20,9 +15,7 @@ const PLACES: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/s
 pub struct Sshd {
     folder: PathBuf,
     address: SocketAddr,
-    child: Child,
-    log: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
+    program: Program,
 }
 
 impl Sshd {
@@ -47,13 +40,7 @@ impl Sshd {
             }
         }
         fs::write(folder.join("authorized_keys"), "").expect("the folder is ours");
-        // It cannot be told to take any port: one that was just free may be taken when it starts.
-        for _ in 0..20 {
-            if let Some(sshd) = Self::start_at(folder, free_port()) {
-                return sshd;
-            }
-        }
-        panic!("sshd found no free port in 20 attempts");
+        at_a_free_port(|port| Self::start_at(folder, port))
     }
 
     /// The URL of a path on this machine.
@@ -102,7 +89,7 @@ impl Sshd {
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.program.log()
     }
 
     /// Ends it and starts it anew at the same port with other host keys, as a server that was set up again.
@@ -137,48 +124,13 @@ impl Sshd {
         if rustix::process::geteuid().is_root() {
             fs::create_dir_all("/run/sshd").expect("root may make it");
         }
-        let mut child = Command::new(program)
-            .args(["-D", "-e", "-f"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .expect("sshd can be run");
-        let stderr = child.stderr.take().expect("it is piped");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (ready, is_ready) = mpsc::channel();
-        let kept = Arc::clone(&log);
-        let reader = std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if line.contains("Server listening on") {
-                    // The receiver is gone when it was already answered: no matter.
-                    let _ = ready.send(());
-                }
-                kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-        });
-        let sshd = Self {
+        let mut command = Command::new(program);
+        command.args(["-D", "-e", "-f"]).arg(&config);
+        Some(Self {
             folder: folder.to_owned(),
             address: (Ipv4Addr::LOCALHOST, port).into(),
-            child,
-            log,
-            reader: Some(reader),
-        };
-        // The sender goes away when it ends: the port was taken.
-        is_ready.recv_timeout(Duration::from_secs(20)).ok().map(|()| sshd)
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        // The listener alone is of this group: whoever serves a client has a session of its own.
-        let group = Pid::from_raw(self.child.id().cast_signed()).expect("a process id is not 0");
-        let _ = kill_process_group(group, Signal::KILL);
-        let _ = self.child.wait();
-        // Those serve until their client goes, and keep the log open as long.
-        drop(self.reader.take());
+            program: Program::start(&mut command, "Server listening on")?,
+        })
     }
 }
 
@@ -200,9 +152,4 @@ pub fn ssh_key(file: &Path, kind: &str, passphrase: &str) {
 fn user() -> String {
     let out = Command::new("id").arg("-un").output().expect("id is installed");
     String::from_utf8_lossy(&out.stdout).trim().to_owned()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
 }

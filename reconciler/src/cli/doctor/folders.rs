@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lockstep_volume::{OpenError, Volume};
 use rustix::fs::{Mode, OFlags, open, statvfs};
 
 use super::Finding;
@@ -22,8 +23,27 @@ pub(super) fn look(settings: &Settings) -> Vec<Finding> {
         findings.push(writing(what, folder));
         findings.extend(room(what, folder));
     }
+    findings.extend(foreign(&settings.volume.path));
     findings.push(instances(&settings.state));
     findings
+}
+
+/// What somebody else has put on the volume before it was one. Who may write it was tried already, and the lock is the
+/// running reconciler's.
+fn foreign(volume: &Path) -> Option<Finding> {
+    let refusal = Volume::refusal(volume)?;
+    let next = match &refusal {
+        OpenError::Foreign { .. } => {
+            "`lockstep run` shows how they differ from what would be published, `lockstep run --adopt` keeps them aside"
+        }
+        OpenError::Strange { .. } => "choose another folder in the settings, or use the build that made it",
+        OpenError::Locked { .. }
+        | OpenError::NotAdoptable { .. }
+        | OpenError::NotAFolder { .. }
+        | OpenError::OtherOwner { .. }
+        | OpenError::Change(_) => return None,
+    };
+    Some(Finding::problem("volume, files", refusal.to_string(), next))
 }
 
 /// The folder itself, or the nearest one above it: what does not exist yet is made there.

@@ -21,6 +21,7 @@ use serde::Serialize;
 pub(super) use machine::Patient;
 
 use super::{Failure, SettingsFile, output};
+use crate::progress::for_a_person;
 
 /// Look whether this machine, the folders, the repository and the services are fit
 ///
@@ -90,11 +91,13 @@ impl Finding {
 impl Doctor {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
         let settings = settings.read_to_run()?;
+        let told_of = for_a_person("looking at machine, folders, repository and services", None);
         let mut findings = vec![Finding::ok("settings", settings.file.display().to_string())];
         findings.extend(machine::look());
         findings.extend(folders::look(&settings));
         findings.extend(repository::look(&settings));
         findings.extend(services::look(&settings));
+        drop(told_of);
         if self.json {
             output::json(&findings)?;
         } else {
