@@ -29,5 +29,8 @@ fn a_service_whose_files_were_edited_in_place_is_taken_in_as_it_runs() {
     lab.lockstep(&["down"]).done();
     assert_eq!(lab.foreign("web"), process, "nor ended it");
     let kept = lab.volume().join(".lockstep/adopted-1/config.toml.bak");
-    assert_eq!(fs::read_to_string(kept).expect("it is kept"), "[web]\nvalue = 0\n");
+    assert_eq!(
+        fs::read_to_string(kept).expect("it is kept"),
+        "[web]\nvalue = 0\n"
+    );
 }
