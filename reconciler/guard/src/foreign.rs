@@ -243,6 +243,7 @@ impl Guard {
                     instance,
                     exit: Exit::Unknown,
                     back_off_ms: None,
+                    left_behind: false,
                 });
             }
             Err(error) => self

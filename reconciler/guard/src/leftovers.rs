@@ -42,20 +42,24 @@ pub(crate) fn kill(processes: &mut Processes, main: &Process) -> io::Result<bool
     // kernel gives the group's number to nobody else as long as somebody is in it; should nobody be, then
     // the number would have to be given out again in the moment since the main process's end.
     let other = |stat: Stat| stat.start_ticks != main.start_ticks && !stat.is_dead();
-    let taken = processes.stat(main.pid)?.is_some_and(other);
+    let seen = processes.stat(main.pid)?;
+    let taken = seen.is_some_and(other);
+    let mut in_its_group = false;
     if let Some(group) = i32::try_from(main.pid)
         .ok()
         .and_then(Pid::from_raw)
         .filter(|_| !taken)
     {
-        let _ = kill_process_group(group, Signal::KILL);
+        // While the main process is not collected it counts itself.
+        in_its_group = kill_process_group(group, Signal::KILL).is_ok() && seen.is_none();
     }
     let me = std::process::id();
     let root = Root {
         pid: main.pid,
         token: main.instance.clone(),
     };
-    kill_all(processes, &root, |stat| stat.parent == 1 || stat.parent == me)
+    let others = kill_all(processes, &root, |stat| stat.parent == 1 || stat.parent == me)?;
+    Ok(in_its_group || others)
 }
 
 /// The same for one that ended some unknown time ago: its session's number may be somebody else's by now, so

@@ -190,6 +190,7 @@ impl Guard {
                 instance,
                 exit,
                 back_off_ms,
+                left_behind: false,
             });
         }
     }
@@ -344,12 +345,16 @@ impl Guard {
         } else {
             service.wanted = false;
         }
-        match leftovers::kill(&mut self.processes, &alive.process) {
-            Ok(true) => self.log.line(&format!("{name} left processes behind: killed")),
-            Ok(false) => {}
-            Err(error) => self
-                .log
-                .line(&format!("what {name} left behind cannot be looked at: {error}")),
+        let left_behind = match leftovers::kill(&mut self.processes, &alive.process) {
+            Ok(left_behind) => left_behind,
+            Err(error) => {
+                self.log
+                    .line(&format!("what {name} left behind cannot be looked at: {error}"));
+                false
+            }
+        };
+        if left_behind {
+            self.log.line(&format!("{name} left processes behind: killed"));
         }
         self.log
             .line(&format!("{name} (process {}) ended: {exit:?}", alive.process.pid));
@@ -362,6 +367,8 @@ impl Guard {
             instance,
             exit,
             back_off_ms,
+            // What an end that was ordered leaves is no sign of anything.
+            left_behind: left_behind && !ordered,
         });
         for waiter in waiters {
             self.answer(waiter, Ok(Answer::Done));

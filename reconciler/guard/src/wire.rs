@@ -361,6 +361,9 @@ pub enum Event {
         exit: Exit,
         /// When it is started again by itself, in milliseconds from now; none: not by itself.
         back_off_ms: Option<u64>,
+        /// Whether it left processes of its own behind. They were killed.
+        #[serde(default)]
+        left_behind: bool,
     },
     /// A service was started by its restart policy.
     Started {

@@ -234,6 +234,7 @@ fn its_end_is_told_and_nobody_is_started_in_its_place() {
         instance: instance("one", &process),
         exit: Exit::Unknown,
         back_off_ms: None,
+        left_behind: false,
     };
     assert_eq!(agent.event(), ended);
     assert!(agent.list().is_empty());

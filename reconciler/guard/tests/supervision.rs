@@ -275,6 +275,7 @@ fn the_restart_policy_decides_who_is_started_again() {
             instance: ended,
             exit,
             back_off_ms,
+            left_behind: false,
         } = agent.event()
         else {
             panic!("not the end of {name}");

@@ -43,11 +43,12 @@ impl Agent {
                 instance,
                 exit,
                 back_off_ms,
+                left_behind,
             } => {
                 let service = ServiceName::new(&instance.service);
                 self.pids.remove(&service);
                 self.note_gone(&service, &instance.instance);
-                let mut how = phrase(&exit);
+                let mut how = phrase(&exit, left_behind);
                 if let Some(back_off) = back_off_ms {
                     how = format!("{how} (started again in {back_off} ms)");
                 }
@@ -92,7 +93,8 @@ impl Agent {
                     Ok(Answer::Signalled { faults }) => {
                         for target in &targets {
                             if let Some(fault) = faults.get(target.member.service.as_str()) {
-                                unfit.insert(target.member.clone(), fault_phrase(fault, target));
+                                let pid = self.pids.get(&target.member.service).copied();
+                                unfit.insert(target.member.clone(), fault_phrase(fault, target, pid));
                             }
                         }
                     }

@@ -22,6 +22,7 @@ mod exposition;
 mod folders;
 mod foreign;
 mod http;
+mod in_front;
 mod link;
 mod mounts;
 mod orders;
@@ -44,6 +45,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use folders::{FolderError, Folders, OFFER, STATUS};
 pub(crate) use foreign::{Named, expected_user, named, user_name};
+pub(crate) use in_front::{InFront, hint, in_front, would_kill_behind};
 pub(crate) use link::{LinkError, Terms, claim, end_unused};
 pub(crate) use mounts::pinned_to_a_release;
 pub(crate) use output::Output;

@@ -7,6 +7,7 @@ use lockstep_core::rollout::{CheckVerdict, Event, MemberId};
 use lockstep_guard::wire::{Body, InstanceRef};
 use tokio::time::Instant;
 
+use super::in_front::would_kill_behind;
 use super::link::{Link, LinkError};
 use super::pending::{Asked, Pending};
 use super::task::{Agent, Ended, Finished};
@@ -182,7 +183,9 @@ impl Agent {
         self.follow(link).await?;
         unfit.extend(targets.iter().filter_map(|target| {
             let pid = self.pids.get(&target.member.service)?;
-            Some((target.member.clone(), mounts::pinned_to_a_release(*pid)?))
+            let behind = || would_kill_behind(*pid, target.signal()?);
+            let why = mounts::pinned_to_a_release(*pid).or_else(behind)?;
+            Some((target.member.clone(), why))
         }));
         let body = Body::Examine {
             signals: signals_of(&targets),

@@ -7,6 +7,7 @@ use lockstep_core::service::ServiceName;
 use lockstep_guard::wire::{Exit, Refusal, SignalFault};
 
 use super::Target;
+use super::in_front::{InFront, hint, in_front};
 
 pub(super) fn members(faults: BTreeMap<String, SignalFault>) -> BTreeMap<MemberId, String> {
     faults
@@ -22,16 +23,20 @@ pub(super) fn members(faults: BTreeMap<String, SignalFault>) -> BTreeMap<MemberI
         .collect()
 }
 
-pub(super) fn fault_phrase(fault: &SignalFault, target: &Target) -> String {
+/// `pid`: its first process, where that is known.
+pub(super) fn fault_phrase(fault: &SignalFault, target: &Target, pid: Option<u32>) -> String {
     let signal = target.signal().unwrap_or("the signal");
-    match fault {
-        SignalFault::Gone => "the process is gone".to_owned(),
-        SignalFault::WouldKill => format!(
+    match (fault, pid.and_then(in_front)) {
+        (SignalFault::Gone, _) => "the process is gone".to_owned(),
+        (SignalFault::WouldKill, Some(InFront::Shell(shell))) => {
+            format!("{signal} would kill it: {}", hint(&shell))
+        }
+        (SignalFault::WouldKill, Some(InFront::Forwarder { .. }) | None) => format!(
             "{signal} would kill it: it is neither caught, ignored nor blocked. Set the handler up first thing \
              at start (Python: signal.signal({signal}, …) before slow imports; Go: signal.Notify; Rust: \
              lockstep_client's Trigger::Signal), or set `reload` to another signal"
         ),
-        SignalFault::Refused { error } => format!("{signal} cannot be sent: {error}"),
+        (SignalFault::Refused { error }, _) => format!("{signal} cannot be sent: {error}"),
     }
 }
 
@@ -63,7 +68,21 @@ pub(super) fn refusal_phrase(refusal: &Refusal) -> String {
     }
 }
 
-pub(super) fn phrase(exit: &Exit) -> String {
+/// How a process ended; and what it left behind, if that was killed.
+pub(super) fn phrase(exit: &Exit, left_behind: bool) -> String {
+    let how = how(exit);
+    // One that was killed could not take anybody along.
+    if left_behind && *exit == Exit::Code(0) {
+        format!(
+            "{how} and left processes behind, which were killed: a service stays in the foreground (leave out what sends \
+             it to the background, or have somebody else run it: `pid_file`)"
+        )
+    } else {
+        how
+    }
+}
+
+fn how(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exited with status {code}"),
         Exit::Signal(signal) => format!("was killed by {signal}"),

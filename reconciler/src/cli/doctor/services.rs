@@ -13,7 +13,10 @@ use rustix::process::Pid;
 use super::super::client::Client;
 use super::super::{Failure, block_on};
 use super::Finding;
-use crate::agent::{Named, expected_user, listens, named, pinned_to_a_release, user_name};
+use crate::agent::{
+    InFront, Named, expected_user, hint, in_front, listens, named, pinned_to_a_release, user_name,
+    would_kill_behind,
+};
 use crate::settings::{Foreign, Process, Run, Service, Settings};
 use crate::web;
 
@@ -147,10 +150,23 @@ fn running(service: &Service, instance: &InstanceView) -> Finding {
     }
     match &service.reload {
         Reload::Signal(signal) => match lockstep_guard::would_kill(pid, signal) {
-            Some(true) => Finding::problem(
+            Some(true) => {
+                let next = match in_front(pid) {
+                    Some(InFront::Shell(shell)) => hint(&shell),
+                    Some(InFront::Forwarder { .. }) | None => {
+                        "install the handler first thing in the service, or correct `reload`".to_owned()
+                    }
+                };
+                Finding::problem(
+                    what,
+                    format!("process {pid} has no handler for {signal}, which would kill it"),
+                    format!("{next}; no commit reaches it until then"),
+                )
+            }
+            Some(false) if let Some(why) = would_kill_behind(pid, signal) => Finding::problem(
                 what,
-                format!("process {pid} has no handler for {signal}, which would kill it"),
-                "install the handler first thing in the service, or correct `reload`; no commit reaches it until then",
+                format!("process {pid}: {why}"),
+                "no commit reaches it until then",
             ),
             Some(false) => Finding::ok(what, format!("process {pid} handles {signal}")),
             None => Finding::warning(

@@ -1,10 +1,14 @@
 //! Children, grandchildren whose parent is gone, and busy threads.
 
 use std::hint::black_box;
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::low_level::pipe;
 
 use crate::Args;
 
@@ -41,6 +45,34 @@ fn child(part: Part) -> Command {
     let part = part.to_possible_value().expect("no part is hidden");
     command.args(["child", "--as-child", part.get_name()]);
     command
+}
+
+/// Runs the service as a child, passes signals on to it, and ends as it ends.
+pub(crate) fn stand_in_front() -> ExitCode {
+    // Caught before there is anybody to pass them on to.
+    let passed_on = [Signal::HUP, Signal::USR1, Signal::TERM].map(|signal| {
+        let (bell, ringer) = UnixStream::pair().expect("a socket pair can be made");
+        pipe::register(signal.as_raw(), ringer).expect("the signal can be caught");
+        (signal, bell)
+    });
+    let words = std::env::args_os().skip(1).filter(|word| word != "--in-front");
+    let program = std::env::current_exe().expect("it knows its own path");
+    // Its own name is that of what it plays.
+    let mut child = Command::new(program.with_file_name("lab-service"))
+        .args(words)
+        .spawn()
+        .expect("it can be run once more");
+    let pid = Pid::from_child(&child);
+    for (signal, mut bell) in passed_on {
+        std::thread::spawn(move || {
+            while matches!(bell.read(&mut [0; 16]), Ok(count) if count > 0) {
+                // One that has ended is told by the wait.
+                let _ = kill_process(pid, signal);
+            }
+        });
+    }
+    let ended = child.wait().expect("it is our child");
+    ExitCode::from(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
 /// Plays a part.

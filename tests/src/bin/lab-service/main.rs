@@ -74,6 +74,9 @@ struct Args {
     /// Take this many milliseconds to start
     #[arg(long, default_value_t = 0)]
     slow_start: u64,
+    /// Stay in front of the service as `uv run` does: it is a child, and signals are passed on to it
+    #[arg(long)]
+    in_front: bool,
     /// What a child of it does instead of all that
     #[arg(long, hide = true, value_enum)]
     as_child: Option<family::Part>,
@@ -110,6 +113,9 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(part) = args.as_child {
         return family::play(part);
+    }
+    if args.in_front {
+        return family::stand_in_front();
     }
     // The handler comes first: before it the signal kills.
     let (asked, requests) = mpsc::channel();
