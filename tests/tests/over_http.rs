@@ -93,3 +93,15 @@ fn a_request_that_a_dead_reconciler_left_unanswered_is_sent_again() {
     assert_eq!((lab.value("bad"), lab.ask("bad").rings), (2, 2));
     lab.assert_same_processes(&before);
 }
+
+#[test]
+fn a_request_that_is_open_when_the_guard_dies_is_sent_again() {
+    let lab = failing::with(Service::requested("bad"));
+    let before = lab.services();
+    let revision = lab.set(&[("bad", "value = 2\ndelay = 1000"), ("good", "value = 2")]);
+    eventually("it was asked", || lab.ask("bad").rings == 1);
+    lab.kill_guard();
+    lab.wait_settled(&revision);
+    assert_eq!((lab.value("bad"), lab.ask("bad").rings), (2, 2));
+    lab.assert_same_processes(&before);
+}
