@@ -106,7 +106,10 @@ fn while_it_cannot_begin_anew_nobody_waits_and_a_further_signal_is_heard() {
     hang_up(&lab);
     eventually("it is said", || log(&lab).contains("cannot begin anew"));
     let said = lab.lockstep(&["status"]).failed(3);
-    assert!(said.contains("cannot be reached"), "{said}");
+    assert!(
+        said.contains("cannot begin anew, and tries again") && said.contains("guard.json"),
+        "{said}"
+    );
     let said = lab.run_to_end(&[]).failed(1);
     assert!(
         said.contains("another reconciler uses the state folder"),
@@ -232,4 +235,64 @@ fn settings_that_are_broken_by_now_keep_nobody_from_asking_who_runs() {
     let said = lab.lockstep(&["status"]).failed(2);
     assert!(said.contains("cannot be understood"), "{said}");
     assert!(lab.lockstep(&["down"]).done().contains("nothing is running"));
+}
+
+#[test]
+fn one_that_cannot_begin_anew_ends_by_down() {
+    let lab = lab();
+    let in_the_way = lab.state().join("guard.json.new");
+    fs::create_dir(&in_the_way).expect("the state folder is ours");
+    hang_up(&lab);
+    eventually("it is said", || log(&lab).contains("cannot begin anew"));
+    let mut ended = lab.take_reconciler();
+    lab.lockstep(&["down"]).done();
+    assert_eq!(ended.wake_to_end().code(), Some(0));
+    assert_eq!(lab.processes(), Vec::new());
+}
+
+#[test]
+fn a_damaged_file_that_may_hide_its_state_folder_asks_nobody() {
+    let lab = lab();
+    let good = fs::read_to_string(lab.settings()).expect("it was written");
+    // The rest of the file becomes a text.
+    let (head, tail) = good.split_once("url = \"").expect("it names a repository");
+    fs::write(lab.settings(), format!("{head}url = \"\"\"{tail}")).expect("the lab's folder is writable");
+    for command in [
+        &["status"][..],
+        &["down"],
+        &["suspend", "--reason", "x"],
+        &["rollback"],
+    ] {
+        let said = lab.lockstep(command).failed(2);
+        assert!(said.contains("cannot be understood"), "{command:?}: {said}");
+    }
+    fs::write(lab.settings(), good).expect("the lab's folder is writable");
+    assert!(lab.status().suspended.is_none());
+}
+
+#[test]
+fn a_signal_that_comes_while_it_starts_does_not_end_it() {
+    let lab = lab();
+    lab.stop_reconciler();
+    let mut starting = Command::new(lab.root().join("bin/lockstep"))
+        .args(["run", "--settings"])
+        .arg(lab.settings())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it can be run");
+    let pid = rustix::process::Pid::from_child(&starting);
+    // From the moment on in which it catches them, far before it is up.
+    let catches = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        caught.is_some_and(|set| u64::from_str_radix(set.trim(), 16).is_ok_and(|set| set & 1 != 0))
+    };
+    eventually("it catches SIGHUP", catches);
+    for _ in 0..20 {
+        rustix::process::kill_process(pid, Signal::HUP).expect("it is our child");
+    }
+    eventually("it is up", || lab.lockstep(&["status"]).code == Some(0));
+    assert!(starting.try_wait().expect("it is our child").is_none());
+    rustix::process::kill_process(pid, Signal::TERM).expect("it is our child");
+    assert!(starting.wait().expect("it ends").success());
 }

@@ -357,3 +357,25 @@ fn down_in_the_middle_of_a_rollout_leaves_one_of_both_for_everybody() {
     lab.wait_settled(&lab.set(&[("a", "value = 5"), ("b", "value = 5")]));
     assert_eq!((lab.value("a"), lab.value("b")), (5, 5));
 }
+
+#[test]
+fn a_rollback_right_after_a_push_leads_to_what_is_live() {
+    let lab = Lab::builder()
+        .remote(Remote::Daemon)
+        .source("interval = \"60s\"")
+        .service(Service::acknowledged("a"))
+        .start();
+    let bare = lab.origin().bare();
+    let bare = bare.to_str().expect("the lab's own names are texts");
+    lab.origin()
+        .git(&["--git-dir", bare, "config", "daemon.receivepack", "true"]);
+    for value in 2..4 {
+        let revision = lab.set(&[("a", &format!("value = {value}"))]);
+        lab.lockstep(&["wait", revision.as_str()]).done();
+    }
+    // Nobody has looked at it yet: the head is not live, so the way back is to what is.
+    lab.set(&[("a", "value = 4")]);
+    lab.lockstep(&["rollback"]).done();
+    lab.lockstep(&["wait"]).done();
+    assert_eq!(lab.value("a"), 3);
+}

@@ -75,3 +75,44 @@ fn commits_are_judged_and_told_and_nobody_is_touched_until_it_is_switched_off() 
     lab.assert_same_processes(&before);
     eventually("all is well", || lab.status().alarms.is_empty());
 }
+
+/// One that observes, and the settings with which it would not.
+fn observing() -> (Lab, String) {
+    let lab = Lab::builder()
+        .service(Service::acknowledged("a"))
+        .unstarted()
+        .start();
+    let settings = fs::read_to_string(lab.settings()).expect("it was written");
+    let observing = settings.replace("[rollout]\n", "[rollout]\nobserve = true\n");
+    fs::write(lab.settings(), observing).expect("the lab's folder is writable");
+    lab.start_reconciler();
+    (lab, settings)
+}
+
+#[test]
+fn one_that_was_taken_over_from_ends_and_is_in_nobodys_way() {
+    let (lab, settings) = observing();
+    let mut observer = lab.take_reconciler();
+    fs::write(lab.settings(), settings).expect("the lab's folder is writable");
+    lab.start_reconciler_with(&["--take-over"]);
+    assert_eq!(observer.wake_to_end().code(), Some(1));
+    lab.wait_settled(&lab.set(&[("a", "value = 2")]));
+    assert_eq!(lab.value("a"), 2);
+}
+
+#[test]
+fn a_signal_to_one_that_was_taken_over_from_deposes_nobody() {
+    let (lab, settings) = observing();
+    let hanging = lab.reconciler().expect("it runs");
+    hanging.signal(Signal::STOP);
+    hanging.signal(Signal::HUP);
+    let mut observer = lab.take_reconciler();
+    fs::write(lab.settings(), settings).expect("the lab's folder is writable");
+    lab.start_reconciler_with(&["--take-over"]);
+    lab.wait_settled(&lab.origin().revision("HEAD"));
+    assert_eq!(observer.wake_to_end().code(), Some(1));
+    for value in 2..4 {
+        lab.wait_settled(&lab.set(&[("a", &format!("value = {value}"))]));
+    }
+    assert_eq!(lab.value("a"), 3);
+}

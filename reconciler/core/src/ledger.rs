@@ -2,7 +2,8 @@
 //!
 //! Plain values; the program flushes them in the state folder before anything is reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -107,6 +108,12 @@ impl Ledger {
     #[must_use]
     pub fn last_settled(&self) -> Option<&SettledTree> {
         self.settled.last()
+    }
+
+    /// The files that settled before.
+    #[must_use]
+    pub fn settled_digests(&self) -> Arc<BTreeSet<Digest>> {
+        Arc::new(self.settled.iter().map(|tree| tree.digest).collect())
     }
 
     /// Whether a tree settled before.

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod policy;
 pub mod reads;
 pub mod rollout;
+pub mod rule;
 pub mod service;
 pub mod status;
 pub mod tree;

@@ -5,6 +5,7 @@
 //! This module reads and checks the policy; it never judges a document (that is [`crate::validate`]).
 
 mod annotations;
+mod defaults;
 mod effect;
 mod effort;
 mod gather;
@@ -21,8 +22,9 @@ pub use gather::{gather, needs};
 pub use schema::references;
 pub(crate) use schema::{Schema, from_pointer};
 
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::document::{Document, KeyPath, Syntax};
+use crate::rule::{Expression, Message, Rule};
 use crate::tree::TreePath;
 use crate::validate::mistakes;
 
@@ -30,7 +32,7 @@ use crate::validate::mistakes;
 pub const POLICY_PATH: &str = ".lockstep/policy.toml";
 
 /// The tables that newer builds know: not understood here, but worth another advice than a typing error.
-const KNOWN_ELSEWHERE: [&str; 3] = ["rule", "protect", "secrets"];
+const KNOWN_ELSEWHERE: [&str; 2] = ["protect", "secrets"];
 
 /// A policy as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Policy {
     pub limits: Limits,
     /// Which keys need a restart.
     pub effects: Vec<Effect>,
+    /// What must be true of the documents.
+    pub rules: Vec<Rule>,
 }
 
 /// One `[[document]]`.
@@ -104,6 +108,7 @@ impl Policy {
             documents: reading.documents(),
             limits: reading.limits(),
             effects: reading.effects(),
+            rules: reading.rules(),
         };
         (policy, reading.mistakes)
     }
@@ -287,5 +292,116 @@ impl Reading<'_> {
             effects.push(Effect { keys, restart });
         }
         effects
+    }
+
+    fn rules(&mut self) -> Vec<Rule> {
+        let mut rules: Vec<Rule> = Vec::new();
+        for table in self.tables("rule") {
+            let key = |name: &str| table.key(name);
+            let (Some((name, _)), Some((document, _)), Some((expression, expression_span))) = (
+                self.text(&key("name")),
+                self.text(&key("document")),
+                self.text(&key("expression")),
+            ) else {
+                continue;
+            };
+            if rules.iter().any(|rule| rule.name == name) {
+                let message = format!("there are two rules `{name}`");
+                self.refuse(
+                    Code::RuleInvalid,
+                    &key("name"),
+                    message,
+                    "give each rule a name of its own",
+                );
+            }
+            if !self.names_document(&document) {
+                let message = format!("rule `{name}` judges `{document}`, which no `[[document]]` names");
+                let help = "name it in a `[[document]]` with its schema: a rule sees the schema's defaults";
+                self.refuse(Code::PolicyPath, &key("document"), message, help);
+            }
+            let mut clear = self.expression(&key("expression"), &name, &expression);
+            let message = match (self.text(&key("message")), self.text(&key("message_expression"))) {
+                (Some((text, _)), None) => Some(Message::Text(text)),
+                (None, Some((text, span))) => {
+                    clear &= self.expression(&key("message_expression"), &name, &text);
+                    Some(Message::Expression(text, span))
+                }
+                (None, None) => None,
+                (Some(_), Some(_)) => {
+                    let message = format!("rule `{name}` has both a `message` and a `message_expression`");
+                    self.refuse(
+                        Code::RuleInvalid,
+                        &key("message_expression"),
+                        message,
+                        "keep one of them",
+                    );
+                    None
+                }
+            };
+            let at = self
+                .text(&key("at"))
+                .and_then(|(text, _)| match text.parse::<KeyPath>() {
+                    Ok(at) => Some(at),
+                    Err(error) => {
+                        let message = format!("rule `{name}` stands at no key: {error}");
+                        let help = "write the key as TOML writes dotted keys: `trading.max_positions`";
+                        self.refuse(Code::PolicyPath, &key("at"), message, help);
+                        None
+                    }
+                });
+            let severity = match self.text(&key("severity")) {
+                Some((word, _)) if word == "warning" => Severity::Warning,
+                Some(_) | None => Severity::Error,
+            };
+            if clear {
+                rules.push(Rule {
+                    name,
+                    document,
+                    expression,
+                    expression_span,
+                    message,
+                    at,
+                    severity,
+                });
+            }
+        }
+        rules
+    }
+
+    fn names_document(&self, path: &str) -> bool {
+        self.tables("document").any(|table| {
+            self.text(&table.key("path"))
+                .is_some_and(|(known, _)| known == path)
+        })
+    }
+
+    /// Whether an expression can be read; where it cannot that is told, as near to the mistake as the text allows.
+    fn expression(&mut self, key: &KeyPath, rule: &str, text: &str) -> bool {
+        let Err(unreadable) = Expression::parse(text) else {
+            return true;
+        };
+        let span = self.document.value_span(key);
+        let written = &self.document.text()[span.clone()];
+        // Escapes in the text move what follows them: then the whole text is the place.
+        let at = unreadable.at.and_then(|at| {
+            Some(
+                span.start
+                    + written.find(text)?
+                    + text.floor_char_boundary(at.min(text.len().saturating_sub(1))),
+            )
+        });
+        let mut mistake = Diagnostic::error(
+            Code::RuleInvalid,
+            POLICY_PATH,
+            format!("rule `{rule}`: {}", unreadable.message),
+        )
+        .at(at.map_or(span, |at| {
+            let marked = self.document.text()[at..].chars().next();
+            at..at + marked.map_or(1, char::len_utf8)
+        }))
+        .about(key.clone());
+        mistake.help = unreadable.help;
+        self.mistakes.push(mistake);
+        false
     }
 }

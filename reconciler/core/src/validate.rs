@@ -1,8 +1,8 @@
 //! Whether a candidate may be published: the same answer in the hook, the pull request, the editor and the
 //! reconciler.
 //!
-//! Everything is judged and every diagnostic reported, not the first. Schemas are the candidate's; limits are
-//! the candidate's *and* the base's, so that no change disarms what judges it. A file that has to be judged
+//! Everything is judged and every diagnostic reported, not the first. Schemas are the candidate's; limits and rules
+//! are the candidate's *and* the base's, so that no change disarms what judges it. A file that has to be judged
 //! and is not at hand is an error: what was not read is never valid.
 //!
 //! The cost follows the documents and what changed, not the size of the repository, apart from one sum over
@@ -10,18 +10,20 @@
 
 mod limits;
 pub(crate) mod mistakes;
+mod rules;
 mod variants;
 mod words;
 
-pub(crate) use words::{literal, plain};
+pub(crate) use words::{literal, nearest, plain};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_protocol::Revision;
 
 use crate::diagnostic::{Code, Diagnostic, Findings, LISTED, Report, Sources};
 use crate::document::{Bare, Document, KeyPath, Syntax};
 use crate::policy::{DocumentPolicy, POLICY_PATH, Policy, Schema};
+use crate::rule::Rule;
 use crate::tree::{Tree, TreeChange, TreePath};
 
 /// A revision that is being judged, or that another is judged against.
@@ -43,7 +45,7 @@ impl Candidate<'_> {
         self.files.get(POLICY_PATH).map(|bytes| Policy::read(bytes))
     }
 
-    /// How people call this revision.
+    /// How people call it as a base.
     fn name(&self) -> String {
         self.revision.map_or_else(
             || "the base".to_owned(),
@@ -63,28 +65,75 @@ pub enum Scope<'a> {
     Changed(Candidate<'a>),
 }
 
+/// How a candidate came to be, for rules about the old value.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Way<'a> {
+    /// The commits between the base and the candidate along first parents, oldest first. A change that breaks a rule as
+    /// a whole holds where each of its steps does: good steps do not add up to a refused leap.
+    pub between: &'a [Candidate<'a>],
+    /// The candidate's files settled before: the way back to them is not narrower than the way there was, and rules
+    /// about the old value do not stand in it.
+    pub settled_before: bool,
+}
+
+/// Whether judging a candidate asks how it came to be: whether a rule of its policy, or of the base's, names the old
+/// value.
+#[must_use]
+pub fn asks_for_way(candidate: &Candidate<'_>, base: &Candidate<'_>) -> bool {
+    [candidate, base]
+        .into_iter()
+        .filter_map(Candidate::policy)
+        .any(|(policy, _)| policy.rules.iter().any(Rule::names_old))
+}
+
 /// Judges a candidate against a base: the last Settled revision for the reconciler, the target branch for a
 /// pull request, the upstream or HEAD for a hook, nothing for a first one.
 #[must_use]
-pub fn validate(candidate: &Candidate<'_>, base: Option<&Candidate<'_>>, scope: Scope<'_>) -> Report {
+pub fn validate(
+    candidate: &Candidate<'_>,
+    base: Option<&Candidate<'_>>,
+    way: Way<'_>,
+    scope: Scope<'_>,
+) -> Report {
     let mut findings = Findings::default();
     let policy = candidate.policy().map(|(policy, mistakes)| {
         findings.extend(mistakes);
         policy
     });
     let limits = limits::check(candidate, policy.as_ref(), base, &mut findings);
-    match &policy {
+    let fit = match &policy {
         Some(policy) => by_policy(candidate, policy, limits.file_bytes, &mut findings),
-        None => by_syntax(candidate, scope, limits.file_bytes, &mut findings),
-    }
+        None => {
+            by_syntax(candidate, scope, limits.file_bytes, &mut findings);
+            Fit::default()
+        }
+    };
+    rules::check(candidate, policy.as_ref(), base, way, &fit, &mut findings);
     findings.report()
 }
 
-fn by_policy(candidate: &Candidate<'_>, policy: &Policy, file_bytes: u64, findings: &mut Findings) {
-    let mut schemas: BTreeMap<&str, Option<Schema>> = BTreeMap::new();
+/// The documents that fit their schemas: only of those a rule has anything to say, and only once.
+#[derive(Default)]
+struct Fit<'p> {
+    schemas: BTreeMap<&'p str, Option<Schema>>,
+    /// With the schema of each.
+    documents: BTreeMap<&'p str, (Document, &'p str)>,
+    /// Those that do not fit, or cannot be read.
+    refused: BTreeSet<&'p str>,
+}
+
+fn by_policy<'p>(
+    candidate: &Candidate<'_>,
+    policy: &'p Policy,
+    file_bytes: u64,
+    findings: &mut Findings,
+) -> Fit<'p> {
+    let mut fit = Fit::default();
     for rule in &policy.documents {
-        if !schemas.contains_key(rule.schema.as_str()) {
-            schemas.insert(&rule.schema, load_schema(candidate, rule, findings));
+        fit.refused.insert(&rule.path);
+        if !fit.schemas.contains_key(rule.schema.as_str()) {
+            fit.schemas
+                .insert(&rule.schema, load_schema(candidate, rule, findings));
         }
         let Some(bytes) = candidate.files.get(&rule.path) else {
             findings.push(absent(candidate, rule));
@@ -101,10 +150,16 @@ fn by_policy(candidate: &Candidate<'_>, policy: &Policy, file_bytes: u64, findin
                 continue;
             }
         };
-        if let Some(Some(schema)) = schemas.get(rule.schema.as_str()) {
-            findings.extend(judge(&rule.path, &document, schema));
+        if let Some(Some(schema)) = fit.schemas.get(rule.schema.as_str()) {
+            let mistakes = judge(&rule.path, &document, schema);
+            if mistakes.is_empty() {
+                fit.refused.remove(rule.path.as_str());
+                fit.documents.insert(&rule.path, (document, &rule.schema));
+            }
+            findings.extend(mistakes);
         }
     }
+    fit
 }
 
 fn load_schema(candidate: &Candidate<'_>, rule: &DocumentPolicy, findings: &mut Findings) -> Option<Schema> {

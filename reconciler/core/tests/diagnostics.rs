@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use common::Repo;
 use lockstep_core::diagnostic::{self, Code, Style};
-use lockstep_core::validate::{Scope, validate};
+use lockstep_core::validate::{Scope, Way, validate};
 
 const POLICY: &str = r#"version = 1
 
@@ -75,7 +75,7 @@ fn each_case_reads_as_expected() {
     ]);
     for name in cases().iter().filter(|name| !name.ends_with(".txt")) {
         let repo = judged(name);
-        let report = validate(&repo.candidate(), None, Scope::All);
+        let report = validate(&repo.candidate(), None, Way::default(), Scope::All);
         shown.extend(report.diagnostics().iter().map(|diagnostic| diagnostic.code));
         let text = diagnostic::text(
             &report,
@@ -133,7 +133,7 @@ fn the_template_for_a_config_repository_is_right() {
     ] {
         repo.add(path, std::fs::read(template.join(path)).unwrap());
     }
-    let report = validate(&repo.candidate(), None, Scope::All);
+    let report = validate(&repo.candidate(), None, Way::default(), Scope::All);
     assert!(
         report.is_empty(),
         "{}",

@@ -6,7 +6,7 @@ mod common;
 
 use common::Repo;
 use lockstep_core::diagnostic::{Code, LISTED, Report, Style, text};
-use lockstep_core::validate::{Scope, validate};
+use lockstep_core::validate::{Scope, Way, validate};
 
 const POLICY: &str = "version = 1\n[[document]]\npath = \"c.toml\"\nschema = \"s.json\"\n";
 
@@ -15,7 +15,7 @@ fn judged(schema: &str, document: &str) -> Report {
     repo.add(".lockstep/policy.toml", POLICY)
         .add("s.json", schema)
         .add("c.toml", document);
-    validate(&repo.candidate(), None, Scope::All)
+    validate(&repo.candidate(), None, Way::default(), Scope::All)
 }
 
 fn codes(report: &Report) -> Vec<Code> {
@@ -149,7 +149,7 @@ fn a_flood_of_files_is_cut_and_says_so() {
     for at in 0..5_000 {
         repo.add(&format!("{at:04}.toml"), "a =");
     }
-    let report = validate(&repo.candidate(), None, Scope::All);
+    let report = validate(&repo.candidate(), None, Way::default(), Scope::All);
     assert_eq!(report.diagnostics().len(), LISTED + 1);
     let last = report.diagnostics().last().unwrap();
     assert_eq!(

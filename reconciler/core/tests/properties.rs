@@ -9,7 +9,7 @@ use lockstep_core::diagnostic::{self, Report, Style};
 use lockstep_core::document::{Document, Syntax};
 use lockstep_core::plan::{PlanInput, ServiceEffect, Snapshot, plan};
 use lockstep_core::reads::Reads;
-use lockstep_core::validate::{Scope, validate};
+use lockstep_core::validate::{Scope, Way, validate};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ fn judged(files: &[(&str, &[u8])]) -> (Repo, Report) {
     for (path, contents) in files {
         repo.add(path, contents);
     }
-    let report = validate(&repo.candidate(), None, Scope::All);
+    let report = validate(&repo.candidate(), None, Way::default(), Scope::All);
     (repo, report)
 }
 

@@ -7,7 +7,7 @@ mod common;
 use common::Repo;
 use lockstep_core::diagnostic::{Code, Report};
 use lockstep_core::policy::{gather, needs, references};
-use lockstep_core::validate::{Scope, validate};
+use lockstep_core::validate::{Scope, Way, validate};
 
 const POLICY: &str = r#"
 version = 1
@@ -25,7 +25,12 @@ fn codes(report: &Report) -> Vec<(&str, Code)> {
 }
 
 fn judged(repo: &Repo, base: Option<&Repo>) -> Report {
-    validate(&repo.candidate(), base.map(Repo::candidate).as_ref(), Scope::All)
+    validate(
+        &repo.candidate(),
+        base.map(Repo::candidate).as_ref(),
+        Way::default(),
+        Scope::All,
+    )
 }
 
 fn with_policy(schema: &str) -> Repo {
@@ -60,7 +65,7 @@ fn without_a_policy_an_unchanged_document_is_not_read_again() {
     repo.files.remove("config/old.toml");
     let base_candidate = base.candidate();
     let scope = Scope::Changed(base_candidate);
-    let report = validate(&repo.candidate(), Some(&base_candidate), scope);
+    let report = validate(&repo.candidate(), Some(&base_candidate), Way::default(), scope);
     assert_eq!(codes(&report), [("config/b.toml", Code::TomlSyntax)]);
     // With a policy in the base, its other documents were never judged: all are.
     base.add(".lockstep/policy.toml", "version = 1");
@@ -68,6 +73,7 @@ fn without_a_policy_an_unchanged_document_is_not_read_again() {
     let report = validate(
         &repo.candidate(),
         Some(&base_candidate),
+        Way::default(),
         Scope::Changed(base_candidate),
     );
     assert_eq!(
@@ -237,7 +243,7 @@ fn gathering_reads_what_judging_looks_at_and_no_more() {
         asked.push(path.to_owned());
         Ok::<_, std::convert::Infallible>(repo.files.get(path).cloned())
     };
-    let Ok(sources) = gather(&repo.tree, "config", Scope::All, &[&reads], read);
+    let Ok(sources) = gather(&repo.tree, "config", Scope::All, &[&reads], None, read);
     let expected = [
         ".lockstep/policy.toml",
         ".lockstep/schema/common.json",
@@ -260,6 +266,6 @@ fn gathering_stops_at_references_that_go_round_or_nowhere() {
     let mut repo = with_policy(r#"{"anyOf": [{"$ref": "b.json"}, {"$ref": "gone.json"}]}"#);
     repo.add(".lockstep/schema/b.json", r#"{"$ref": "trading.json"}"#);
     let read = |path: &str| Ok::<_, std::convert::Infallible>(repo.files.get(path).cloned());
-    let Ok(sources) = gather(&repo.tree, "config", Scope::All, &[], read);
+    let Ok(sources) = gather(&repo.tree, "config", Scope::All, &[], None, read);
     assert_eq!(sources.len(), 4);
 }

@@ -100,10 +100,17 @@ impl Guard {
             self.term = term;
             self.unsaved = true;
         }
-        if self.unsaved && self.pause.is_none() {
-            self.save().map_err(|error| Refusal::Failed {
-                error: error.to_string(),
-            })?;
+        if self.unsaved
+            && self.pause.is_none()
+            && let Err(error) = self.save()
+        {
+            let error = error.to_string();
+            // A term that could be forgotten is not granted. Whoever has this one already is spoken to also while the
+            // disk is full: all can be ended still.
+            if term > highest_term {
+                return Err(Refusal::Failed { error });
+            }
+            self.log.line(&error);
         }
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.term = Some(term);

@@ -36,10 +36,14 @@ pub enum LinkError {
         pid: i32,
     },
     /// The connection broke.
-    #[error("the connection to the guard broke: {0}")]
+    #[error(
+        "the connection to the guard broke: {0}; start the reconciler again, it finds the guard or starts another"
+    )]
     Broken(#[from] std::io::Error),
     /// It was closed by the guard: it ended, or a higher term spoke.
-    #[error("the guard closed the connection")]
+    #[error(
+        "the guard closed the connection: it has ended; start the reconciler again, it starts another guard"
+    )]
     Closed,
     /// What it sent is no frame.
     #[error("the guard sent something that cannot be understood: {0}")]

@@ -177,6 +177,8 @@ pub enum Report {
         services: Vec<Supervised>,
         /// How long each living process has lived.
         ages: BTreeMap<ServiceName, Duration>,
+        /// What the instances state.
+        heard: Vec<Event>,
     },
     /// The guard does not answer, or cannot be started: why, with the next step. Ended by [`Report::Connected`].
     Unreachable(String),

@@ -183,8 +183,13 @@ impl Agent {
                             self.pids.insert(ServiceName::new(&known.service), process.pid);
                         }
                     }
-                    self.tell(Report::Connected { services, ages });
-                    self.look(true);
+                    // In one report: between two, a rollout could begin without those who were not heard yet.
+                    let heard = self.heard_now(true);
+                    self.tell(Report::Connected {
+                        services,
+                        ages,
+                        heard,
+                    });
                     match self.converse(link).await {
                         Ended::Orders | Ended::Down => break,
                         Ended::Deposed => {
@@ -403,6 +408,13 @@ impl Agent {
     }
 
     pub(super) fn look(&mut self, again: bool) {
+        for event in self.heard_now(again) {
+            self.tell(Report::Event(event));
+        }
+    }
+
+    /// What the instances state that is new; with `again`, all that they state.
+    fn heard_now(&mut self, again: bool) -> Vec<Event> {
         let supervised = self.spec.definitions.iter();
         let names: Vec<_> = supervised
             .map(|definition| ServiceName::new(&definition.service))
@@ -415,9 +427,7 @@ impl Agent {
         news.extend(self.heard.look(attached.keys(), again, |service| {
             foreign::statement(folders, service, &attached[service])
         }));
-        for event in news {
-            self.tell(Report::Event(event));
-        }
+        news
     }
 
     fn forget(&mut self, task: tokio::task::Id) {

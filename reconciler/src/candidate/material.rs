@@ -9,11 +9,14 @@ use lockstep_core::diagnostic::{Code, Diagnostic, Report, Sources};
 use lockstep_core::plan::Snapshot;
 use lockstep_core::policy::{POLICY_PATH, Policy, gather};
 use lockstep_core::tree::Tree;
-use lockstep_core::validate::{Candidate, Scope, published_path, validate};
+use lockstep_core::validate::{Candidate, Scope, Way, asks_for_way, published_path, validate};
 use lockstep_protocol::Revision;
 use lockstep_source::{CommitFacts, Limits, Mirror, Reason, Refusal, SourceError};
 
 use super::Reader;
+
+/// How many commits are looked at one by one, for rules about the old value. Of more, the oldest and then a leap.
+const MOST_STEPS: usize = 1_000;
 
 /// A revision's facts, published tree and the files that judging it needs.
 #[derive(Debug, Clone)]
@@ -40,13 +43,14 @@ impl Material {
     ) -> Result<Self, SourceError> {
         let commit = mirror.commit(revision)?;
         let limits = limits(mirror.file(revision, POLICY_PATH)?.as_deref());
-        let older = older.map(|older| (&older.commit.revision, &older.tree));
-        let tree = mirror.tree_within(revision, older, &limits)?;
+        let known = older.map(|older| (&older.commit.revision, &older.tree));
+        let tree = mirror.tree_within(revision, known, &limits)?;
         let prefix = mirror.spec().path.clone();
         let reads: Vec<_> = readers.iter().map(|reader| &reader.reads).collect();
         let blobs = mirror.blobs()?;
         let most = mirror.spec().limits.file_bytes;
-        let files = gather(&tree, &prefix, scope, &reads, |path| {
+        let base = older.map(|older| &older.files);
+        let files = gather(&tree, &prefix, scope, &reads, base, |path| {
             let published = published_path(&prefix, path).and_then(|path| tree.get(&path));
             let contents = match published {
                 // By its id: by its path, all folders above it would be read for each file of them anew.
@@ -73,10 +77,62 @@ impl Material {
         }
     }
 
-    /// Judges it against a base.
-    #[must_use]
-    pub fn judge(&self, base: Option<&Self>, scope: Scope<'_>) -> Report {
-        validate(&self.candidate(), base.map(Self::candidate).as_ref(), scope)
+    /// Judges it against a base. `settled_before` says whether these files did, if that is asked.
+    ///
+    /// # Errors
+    /// When the commits between the two cannot be read.
+    pub fn judge(
+        &self,
+        mirror: &Mirror,
+        base: Option<&Self>,
+        scope: Scope<'_>,
+        settled_before: impl FnOnce() -> bool,
+    ) -> Result<Report, SourceError> {
+        let candidate = self.candidate();
+        let base = base.map(Self::candidate);
+        let Some(base) = base.filter(|base| asks_for_way(&candidate, base)) else {
+            return Ok(validate(&candidate, base.as_ref(), Way::default(), scope));
+        };
+        let between = match base.revision {
+            Some(since) => self.since(mirror, since)?,
+            None => Vec::new(),
+        };
+        let between: Vec<_> = between.iter().map(Self::candidate).collect();
+        let way = Way {
+            between: &between,
+            settled_before: settled_before(),
+        };
+        Ok(validate(&candidate, Some(&base), way, scope))
+    }
+
+    /// The commits that lead here from a base along first parents, without this one; of each what rules look at.
+    fn since(&self, mirror: &Mirror, base: &Revision) -> Result<Vec<Self>, SourceError> {
+        // Of another history, there is no way from the one to the other but this leap.
+        if !mirror.has(base) || !mirror.is_ancestor(base, &self.commit.revision)? {
+            return Ok(Vec::new());
+        }
+        let mut line = mirror.first_parents_since(&self.commit.revision, base, MOST_STEPS)?;
+        line.pop();
+        let step = |revision: &Revision| {
+            let tree = Tree::default();
+            let files = gather(&tree, &self.prefix, Scope::All, &[], Some(&self.files), |path| {
+                let contents = mirror.file(revision, path);
+                contents.map(|contents| contents.map(Arc::from))
+            })?;
+            Ok(Self {
+                commit: mirror.commit(revision)?,
+                tree,
+                files,
+                prefix: self.prefix.clone(),
+                committed: true,
+            })
+        };
+        // What was no tree that can be read never went live, and is no step.
+        let read = |revision: &Revision| match step(revision) {
+            Err(SourceError::FileRefused { .. }) => None,
+            step => Some(step),
+        };
+        line.iter().filter_map(read).collect()
     }
 
     /// The contents that diagnostics point into.

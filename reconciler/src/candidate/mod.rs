@@ -14,7 +14,7 @@ pub mod worker;
 
 pub use material::{Material, refusal};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,6 +75,8 @@ impl Reader {
 #[derive(Debug, Clone)]
 pub struct Validated {
     material: Material,
+    /// Whether its policy is known: not of what was taken up from the volume alone.
+    whole: bool,
     snapshot: Snapshot,
     reads: BTreeMap<ServiceName, Digest>,
 }
@@ -98,6 +100,12 @@ pub enum Judged {
 }
 
 impl Validated {
+    /// Whether its policy is known: not of what was taken up from the volume alone.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// The commit.
     #[must_use]
     pub fn commit(&self) -> &CommitFacts {
@@ -163,17 +171,17 @@ impl Validated {
             };
             files.insert(name, contents.into());
         }
-        Ok(Self::assemble(
-            Material {
-                commit,
-                tree,
-                files,
-                prefix: prefix.to_owned(),
-                committed: true,
-            },
-            None,
-            readers,
-        ))
+        let material = Material {
+            commit,
+            tree,
+            files,
+            prefix: prefix.to_owned(),
+            committed: true,
+        };
+        Ok(Self {
+            whole: false,
+            ..Self::assemble(material, None, readers)
+        })
     }
 
     fn assemble(material: Material, previous: Option<&Snapshot>, readers: &[Reader]) -> Self {
@@ -184,13 +192,15 @@ impl Validated {
             .collect();
         Self {
             material,
+            whole: true,
             snapshot,
             reads,
         }
     }
 }
 
-/// Judges a revision that is in the mirror against a base: the last settled one.
+/// Judges a revision that is in the mirror against a base: the last settled one. `before` are the files that settled
+/// before.
 ///
 /// # Errors
 /// When the mirror cannot be read. A revision that may not be published is an answer, not an error.
@@ -198,6 +208,7 @@ pub fn judge(
     mirror: &Mirror,
     revision: &Revision,
     base: Option<&Validated>,
+    before: &BTreeSet<Digest>,
     readers: &[Reader],
 ) -> Result<Judged, SourceError> {
     let scope = base.map_or(Scope::All, |base| Scope::Changed(base.material.candidate()));
@@ -208,7 +219,11 @@ pub fn judge(
             return Ok(refuse(revision, shown(&report, &Sources::new())));
         }
     };
-    let report = material.judge(base.map(|base| &base.material), scope);
+    let settled_before = || {
+        let snapshot = Snapshot::of(&material.candidate(), base.map(Validated::snapshot));
+        before.contains(&snapshot.digest())
+    };
+    let report = material.judge(mirror, base.map(|base| &base.material), scope, settled_before)?;
     if report.has_errors() {
         return Ok(refuse(revision, shown(&report, &material.files)));
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use lockstep_core::admission::Ancestry;
-use lockstep_protocol::Revision;
+use lockstep_protocol::{Digest, Revision};
 use lockstep_source::{Blobs, HangUp, Head, Mirror, Next, Schedule, SourceError, SourceSpec, Stamp, Watcher};
 use tokio::sync::{mpsc as channel, oneshot, watch};
 
@@ -27,6 +27,27 @@ pub struct Base {
     pub live: Option<Arc<Validated>>,
     /// The commit that settled last: what the head has to descend from.
     pub settled: Option<Revision>,
+    /// The files that settled before.
+    pub before: Arc<BTreeSet<Digest>>,
+}
+
+/// Which base a head was judged against.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BaseId {
+    settled: Option<Revision>,
+    /// Whether its policy was known: until the mirror was asked for it, what is live is known from the volume alone.
+    whole: bool,
+}
+
+impl Base {
+    /// What it is known by.
+    #[must_use]
+    pub fn id(&self) -> BaseId {
+        BaseId {
+            settled: self.settled.clone(),
+            whole: self.live.as_ref().is_none_or(|live| live.is_whole()),
+        }
+    }
 }
 
 /// What is asked of the thread.
@@ -39,6 +60,8 @@ pub enum Request {
     Judge(String, oneshot::Sender<Result<Judged, String>>),
     /// Work on the mirror that the coordinator wants done here.
     Work(Box<dyn FnOnce(&mut Mirror) + Send>),
+    /// Make a commit, and say [`Seen::Committed`] when whoever asked for it was answered.
+    Commit(Box<dyn FnOnce(&mut Mirror) + Send>),
     /// Keep exactly these revisions.
     Pin(BTreeSet<Revision>),
     /// End.
@@ -54,8 +77,8 @@ pub enum Seen {
         judged: Judged,
         /// How it relates to the last settled revision.
         ancestry: Ancestry,
-        /// The settled revision that it was judged against.
-        base: Option<Revision>,
+        /// What it was judged against.
+        base: BaseId,
         /// When it was first seen: the beginning of commit-to-settled.
         at: Instant,
     },
@@ -63,6 +86,8 @@ pub enum Seen {
     TakenUp(Arc<Validated>),
     /// A revision that was on the volume cannot be had from the mirror, or would be refused today.
     NotKnown(Revision),
+    /// A commit was made, or could not be, and whoever asked for it was answered.
+    Committed,
     /// The look of this number has ended, and what it saw was told.
     Looked(u64),
     /// The head is what it was when it was told last.
@@ -159,7 +184,7 @@ impl Drop for Worker {
 }
 
 /// The head that was told last, and the base it was judged against.
-type Told = (Revision, Option<Revision>);
+type Told = (Revision, BaseId);
 
 struct Thread {
     mirror: Mirror,
@@ -207,6 +232,11 @@ impl Thread {
                 }
                 Some(Request::Work(work)) => {
                     work(&mut self.mirror);
+                    due = Instant::now() + self.look(false);
+                }
+                Some(Request::Commit(make)) => {
+                    make(&mut self.mirror);
+                    let _ = self.seen.send(Seen::Committed);
                     due = Instant::now() + self.look(false);
                 }
                 Some(Request::Look(number)) => {
@@ -278,10 +308,10 @@ impl Thread {
 
     fn see(&mut self, base: &Base) -> Result<Seen, SourceError> {
         let at = Instant::now();
-        let settled = base.settled.clone();
+        let id = base.id();
         // The branch that is missing, or empty, is an error of the fetch, which says what is there instead.
         if let Head::Revision(head) = self.mirror.list_head()?
-            && self.told == Some((head, settled.clone()))
+            && self.told == Some((head, id.clone()))
         {
             return Ok(Seen::Unchanged);
         }
@@ -296,15 +326,21 @@ impl Thread {
         let judged = {
             let what = format!("judging {} (files)", head.short());
             let _told = progress::logged(what, Some(self.mirror.counts()));
-            judge(&self.mirror, &head, base.live.as_deref(), &self.readers)?
+            judge(
+                &self.mirror,
+                &head,
+                base.live.as_deref(),
+                &base.before,
+                &self.readers,
+            )?
         };
         self.steps.note("judge", &head, began);
-        let ancestry = ancestry(&self.mirror, settled.as_ref(), &head)?;
-        self.told = Some((head, settled.clone()));
+        let ancestry = ancestry(&self.mirror, base.settled.as_ref(), &head)?;
+        self.told = Some((head, id.clone()));
         Ok(Seen::Head {
             judged,
             ancestry,
-            base: settled,
+            base: id,
             at,
         })
     }
@@ -313,7 +349,7 @@ impl Thread {
         if !self.mirror.has(revision) {
             return None;
         }
-        match judge(&self.mirror, revision, None, &self.readers) {
+        match judge(&self.mirror, revision, None, &BTreeSet::new(), &self.readers) {
             Ok(Judged::Valid(validated)) => Some(validated),
             // It was valid when it went live; stricter settings do not take it back.
             Ok(Judged::Refused(refused)) => {
@@ -328,9 +364,16 @@ impl Thread {
     }
 
     fn judge_text(&mut self, text: &str) -> Result<Judged, String> {
-        let base = self.base.borrow().live.clone();
+        let base = self.base.borrow().clone();
         let revision = self.mirror.resolve(text).map_err(|error| error.to_string())?;
-        judge(&self.mirror, &revision, base.as_deref(), &self.readers).map_err(|error| error.to_string())
+        judge(
+            &self.mirror,
+            &revision,
+            base.live.as_deref(),
+            &base.before,
+            &self.readers,
+        )
+        .map_err(|error| error.to_string())
     }
 
     fn pin(&mut self, wanted: &BTreeSet<Revision>) {

@@ -151,6 +151,10 @@ impl Client {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             return Err(Unanswered::Meanwhile(Failure::unreachable(message)));
         }
+        // Somebody is there, and cannot work: to ask again at once would change nothing.
+        if status == StatusCode::BAD_GATEWAY {
+            return Err(Unanswered::For(Failure::unreachable(message)));
+        }
         Err(Unanswered::For(Failure::refused(message)))
     }
 

@@ -69,7 +69,6 @@ async fn down(reach: &Reach) -> Result<&'static str, Failure> {
         Err(_) => None,
     };
     let client = Client::at(reach.clone());
-    // One that cannot begin anew has closed its socket, and may be there again.
     let told = async {
         loop {
             match client.post::<()>("/api/v1/down", &()).await {

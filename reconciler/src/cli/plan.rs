@@ -12,6 +12,7 @@ use super::client::Client;
 use super::{Failure, SettingsFile, block_on, output, validate};
 use crate::candidate::{Material, Reader, refusal};
 use crate::coordinator::request::PlanView;
+use crate::progress::for_a_person;
 use crate::settings::Settings;
 use crate::web::PlanQuery;
 
@@ -61,7 +62,9 @@ impl Plan {
             text: !self.json,
         };
         let query = serde_urlencoded::to_string(&query).map_err(Failure::misuse)?;
+        let told = for_a_person("asking for the plan", None);
         let answer: Value = block_on(Client::of(settings).get(&format!("/api/v1/plan?{query}")))?;
+        drop(told);
         if self.json {
             output::json(&answer)?;
         } else {
@@ -81,6 +84,7 @@ impl Plan {
         let published = settings
             .map(|settings| settings.source.spec.path.as_str())
             .unwrap_or_default();
+        let told = for_a_person("reading and judging the files", None);
         let checkout = Checkout::open(root, published)?;
         let revision = match &self.revision {
             Some(text) => checkout.named(text)?,
@@ -88,16 +92,19 @@ impl Plan {
         };
         let base = validate::base_of(&checkout, &revision);
         let readers = settings.map(Reader::all).unwrap_or_default();
-        let read = |revision| Material::read(checkout.mirror(), revision, None, &readers, Scope::All);
-        let live = base.as_ref().and_then(|(_, base)| read(base).ok());
-        let view = match read(&revision) {
+        let read = |revision, older| Material::read(checkout.mirror(), revision, older, &readers, Scope::All);
+        let live = base.as_ref().and_then(|(_, base)| read(base, None).ok());
+        let view = match read(&revision, live.as_ref()) {
             Ok(material) => {
                 let material = if self.revision.is_some() {
                     material
                 } else {
                     material.uncommitted()
                 };
-                let report = material.judge(live.as_ref(), Scope::All);
+                // What settled before only the reconciler knows.
+                let report = material
+                    .judge(checkout.mirror(), live.as_ref(), Scope::All, || false)
+                    .map_err(Failure::refused)?;
                 if report.has_errors() {
                     validate::refused(&report, material.files())
                 } else {
@@ -116,6 +123,7 @@ impl Plan {
                 validate::refused(&report, &lockstep_core::diagnostic::Sources::new())
             }
         };
+        drop(told);
         output::note(format_args!(
             "no reconciler was asked: this is planned from {}{}",
             root.display(),

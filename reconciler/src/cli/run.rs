@@ -79,19 +79,21 @@ async fn run(mut settings: Settings, mut options: Options) -> Result<End, Failur
             (Ok(End::Anew(new)), _) => before = Some(std::mem::replace(&mut settings, *new)),
             (Ok(end), _) => return Ok(end),
             // What they name cannot be had: those that worked until now still do.
-            (Err(error), Some(old)) => {
+            (Err(error), Some(old)) if error.blames_settings() => {
                 settings = old;
                 let refused = coordinator::refusal(&error.to_string());
                 tracing::error!("{refused}");
                 options.refused = Some(refused);
             }
             (Err(error), None) if !anew => return Err(Failure::refused(error)),
-            // Not even those that worked: a guard that hangs, a disk that is full. Services go on, and so does this.
-            (Err(error), None) => {
-                tracing::error!(%error, "the reconciler cannot begin anew; it is tried again");
-                lasting.close_doors();
+            // Not even those that worked, or it is not theirs: a guard that hangs, a disk that is full. Services go on,
+            // and so does this.
+            (Err(error), old) => {
+                before = old;
+                let why = format!("the reconciler cannot begin anew, and tries again: {error}");
+                tracing::error!("{why}");
                 options.refused = refused;
-                match lasting.asked_within(AGAIN).await {
+                match lasting.stand_in(&why, AGAIN).await {
                     Some(Asked::End) => return Ok(End::Signal),
                     Some(Asked::ReadSettings) => match coordinator::read_again(&settings) {
                         // They may be what mends it.
@@ -147,11 +149,27 @@ impl Signals {
     /// # Errors
     /// When the system refuses.
     pub fn catch() -> io::Result<Self> {
+        Self::catch_with(Self::hangups()?)
+    }
+
+    /// The same, with hangups that were caught before.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn catch_with(hangup: Signal) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup,
         })
+    }
+
+    /// Catches hangups alone from now on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn hangups() -> io::Result<Signal> {
+        signal(SignalKind::hangup())
     }
 
     /// Waits for one.

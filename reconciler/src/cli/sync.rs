@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::{Failure, SettingsFile, block_on, output};
 use crate::coordinator::request::Synced;
+use crate::progress::for_a_person;
 
 /// Look at the repository now, without waiting for the interval
 ///
@@ -18,7 +19,9 @@ pub(super) struct Sync {
 impl Sync {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
         let client = Client::at(settings.reach()?);
+        let told = for_a_person("looking at the repository", None);
         let synced: Synced = block_on(client.post("/api/v1/sync", &()))?;
+        drop(told);
         if self.json {
             output::json(&synced)?;
         }

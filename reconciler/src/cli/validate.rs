@@ -208,16 +208,19 @@ fn below(path: &Path, root: &Path) -> Result<Option<String>, CheckoutError> {
 fn judged(subject: &Subject, base: Option<&Revision>) -> Result<(Report, Sources), Failure> {
     let mirror = subject.checkout.mirror();
     let readers: [Reader; 0] = [];
-    let material = match Material::read(mirror, &subject.revision, None, &readers, Scope::All) {
+    // A base that cannot be published itself (an empty one, before the folder was there) is no base.
+    let base = base.and_then(|base| Material::read(mirror, base, None, &readers, Scope::All).ok());
+    let material = match Material::read(mirror, &subject.revision, base.as_ref(), &readers, Scope::All) {
         Ok(material) => material,
         Err(error) => {
             let report = refusal(error).map_err(Failure::refused)?;
             return Ok((only(subject.below.as_deref(), report), Sources::new()));
         }
     };
-    // A base that cannot be published itself (an empty one, before the folder was there) is no base.
-    let base = base.and_then(|base| Material::read(mirror, base, None, &readers, Scope::All).ok());
-    let report = material.judge(base.as_ref(), Scope::All);
+    // What settled before only the reconciler knows.
+    let report = material
+        .judge(mirror, base.as_ref(), Scope::All, || false)
+        .map_err(Failure::refused)?;
     Ok((only(subject.below.as_deref(), report), material.files().clone()))
 }
 

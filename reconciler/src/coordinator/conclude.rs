@@ -11,7 +11,7 @@ use lockstep_core::ledger::SettledTree;
 use lockstep_core::rollout::{Effect, Failure, Kind, Member, MemberId, Outcome, Progress, Rollout};
 use lockstep_core::service::ServiceName;
 use lockstep_core::status::StatusView;
-use lockstep_protocol::Digest;
+use lockstep_protocol::{Digest, Revision};
 use lockstep_source::Mirror;
 use lockstep_volume::{JOURNAL_VERSION, OutcomeKind};
 
@@ -21,6 +21,7 @@ use super::request::Undo;
 use super::take_up::Detail;
 use super::volume::Job;
 use super::{Active, Coordinator, End, LiveRelease};
+use crate::candidate::Validated;
 use crate::candidate::worker::Base;
 use crate::events::Event as Record;
 use crate::history::Entry;
@@ -196,11 +197,17 @@ impl Coordinator {
         let reads = live.validated.reads().clone();
         let noted = self.store.change(|ledger| ledger.note_settled(tree, &reads));
         self.remember(noted);
-        self.base.send_replace(Base {
-            live: Some(Arc::clone(&live.validated)),
-            settled: Some(live.live.revision.clone()),
-        });
+        self.judge_against(Arc::clone(&live.validated), live.live.revision.clone());
         self.live = Some(live);
+    }
+
+    /// Whatever comes next is judged against this, which is live.
+    pub(super) fn judge_against(&self, live: Arc<Validated>, settled: Revision) {
+        self.base.send_replace(Base {
+            live: Some(live),
+            settled: Some(settled),
+            before: self.store.ledger().settled_digests(),
+        });
     }
 
     /// A commit that changes no published file is live as it is: nothing is built, switched or signalled.
@@ -391,14 +398,15 @@ fn unheard(rollout: &Rollout) -> BTreeMap<ServiceName, Effect> {
 pub(super) fn make_commit(
     mirror: &mut Mirror,
     undo: &Undo,
-    default: Option<&lockstep_protocol::Revision>,
+    default: impl FnOnce(&lockstep_protocol::Revision) -> Option<lockstep_protocol::Revision>,
     settled: Option<&lockstep_protocol::Revision>,
 ) -> Result<(lockstep_protocol::Revision, String), String> {
     let made = match undo {
         Undo::Rollback { to, message } => {
-            let target = match (to, default) {
+            let head = mirror.fetch().map_err(|error| error.to_string())?;
+            let target = match (to, default(&head)) {
                 (Some(text), _) => mirror.resolve(text).map_err(|error| error.to_string())?,
-                (None, Some(revision)) => revision.clone(),
+                (None, Some(revision)) => revision,
                 (None, None) => {
                     return Err(
                         "nothing settled before that differs from what is live: there is no way back; \

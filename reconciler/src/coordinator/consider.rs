@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use lockstep_core::admission::{self, CandidateState, Verdict, admit};
+use lockstep_core::instances::InstanceState;
 use lockstep_core::plan::{ServiceEffect, plan};
 use lockstep_core::rollout::{self, Effect, Event, Kind, Limits, Moment, Phase, Side};
-use lockstep_core::service::ServiceName;
+use lockstep_core::service::{ServiceName, Tier};
 use lockstep_protocol::RolloutId;
 
 use super::drive::Candidate;
@@ -64,6 +65,7 @@ impl Coordinator {
                 let head = self.head.as_ref().map(|head| head.revision());
                 self.source.looked(number, head);
             }
+            Seen::Committed => self.source.committed(),
             Seen::Unchanged => self.source.answered(&self.events),
             Seen::Failed { reason } => self.source.failed(reason, &self.events),
         }
@@ -121,10 +123,10 @@ impl Coordinator {
             return self.reject(&revision, reason);
         };
         // What settled since it was judged may change the answer: it is looked at again first.
-        let base = self.base.borrow().settled.clone();
+        let base = self.base.borrow().id();
         if head.base != base {
-            if self.looked_for != base {
-                self.looked_for = base;
+            if self.looked_for.as_ref() != Some(&base) {
+                self.looked_for = Some(base);
                 self.source.look();
             }
             return;
@@ -321,16 +323,22 @@ impl Coordinator {
         self.follow("", commands);
     }
 
-    /// Whether every living instance was heard, so that who takes part is known.
+    /// Whether it is known of every instance if it takes part: each was heard, or had its time.
     fn all_observed(&self) -> bool {
         let now = self.clock.now();
         let live = self.live.as_ref().map(|live| &live.live);
         self.services.iter().all(|(name, verify)| {
-            let id = rollout::MemberId::only(name);
-            self.instances.get(&id).is_none_or(|instance| {
-                let state = instance.state(name, verify, live, &self.reads, now);
-                instance.alive.is_none() || state != lockstep_core::instances::InstanceState::Starting
-            })
+            let Some(instance) = self.instances.get(&rollout::MemberId::only(name)) else {
+                return true;
+            };
+            if instance.alive.is_none() {
+                // It is about to be started, on what is live; unless it is not ours to start, or has ended for good.
+                let service = self.settings.service(name);
+                let ours = service.is_some_and(|service| service.supervised().is_some());
+                return live.is_none() || !ours || self.ended.contains(name);
+            }
+            let unasked = verify.tier == Tier::Probed && instance.probe.is_none();
+            !unasked && instance.state(name, verify, live, &self.reads, now) != InstanceState::Starting
         })
     }
 }

@@ -18,7 +18,6 @@ use super::execute::document;
 use super::take_up::Lost;
 use super::volume::Job;
 use super::{Coordinator, LiveRelease};
-use crate::candidate::worker::Base;
 use crate::candidate::{Reader, Validated};
 use crate::clock::Clock;
 use crate::events::Event as Record;
@@ -125,10 +124,7 @@ impl Coordinator {
     /// The mirror has what settled last and is gone from the volume: it is live, and healed under whoever runs it.
     pub(super) fn put_back(&mut self, lost: &Lost, validated: Arc<Validated>) {
         let revision = lost.tree.revision.clone();
-        self.base.send_replace(Base {
-            live: Some(Arc::clone(&validated)),
-            settled: Some(revision.clone()),
-        });
+        self.judge_against(Arc::clone(&validated), revision.clone());
         self.live = Some(LiveRelease {
             live: Live {
                 revision: revision.clone(),

@@ -17,7 +17,11 @@ impl Coordinator {
     /// Something is known of an instance, or the guard.
     pub(super) fn heard(&mut self, report: Report) {
         match report {
-            Report::Connected { services, ages } => self.connected(&services, &ages),
+            Report::Connected {
+                services,
+                ages,
+                heard,
+            } => self.connected(&services, &ages, heard),
             Report::Process { member, pid } => {
                 self.pids.insert(member, pid);
             }
@@ -81,7 +85,7 @@ impl Coordinator {
     }
 
     /// Notes what an event says of instances, for status and for who takes part next time.
-    fn note(&mut self, event: &Event) {
+    pub(super) fn note(&mut self, event: &Event) {
         let now = self.clock.now();
         match event {
             Event::Started { member, instance } => {

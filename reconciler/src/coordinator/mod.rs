@@ -51,7 +51,7 @@ use lockstep_volume::{ReleaseName, StagedSwitch, Switched};
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::{Orders, Report};
-use crate::candidate::worker::{Base, Seen};
+use crate::candidate::worker::{Base, BaseId, Seen};
 use crate::candidate::{Judged, Reader, Validated};
 use crate::cli::{Asked, Signals};
 use crate::clock::Clock;
@@ -82,8 +82,8 @@ struct LiveRelease {
 struct Head {
     judged: Judged,
     ancestry: Ancestry,
-    /// The settled revision that it was judged against.
-    base: Option<Revision>,
+    /// What it was judged against.
+    base: BaseId,
     seen: Instant,
 }
 
@@ -180,8 +180,10 @@ struct Coordinator {
     pids: BTreeMap<MemberId, u32>,
     /// Services whose last process ended for good, by their restart policy.
     ended: std::collections::BTreeSet<ServiceName>,
+    /// Services that the guard was about to start again when it was connected to.
+    backing_off: std::collections::BTreeSet<ServiceName>,
     /// The base against which a fresh look was asked for.
-    looked_for: Option<Revision>,
+    looked_for: Option<BaseId>,
     /// Tasks that only carry something from here to somebody: an answer, traces.
     aside: tokio::task::JoinSet<()>,
     down: Option<tokio::sync::oneshot::Sender<Result<(), String>>>,

@@ -4,6 +4,7 @@
 //! has a loop of its own, because most of the coordinator's is about what is not there: a volume and instances.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lockstep_core::admission::{CandidateState, Verdict};
@@ -20,6 +21,7 @@ use super::reread::read_again;
 use super::source::Source;
 use super::start::{Lasting, StartError};
 use super::{End, Handle, Request};
+use crate::agent;
 use crate::candidate::worker::{Base, Seen, Worker};
 use crate::candidate::{Judged, Reader, Validated};
 use crate::cli::Asked;
@@ -34,6 +36,9 @@ use crate::web::{self, Port};
 /// Why nothing that was asked for is done.
 const OBSERVING: &str = "`[rollout] observe = true`: commits are judged and told, and nobody is touched; set it to false and \
                          send SIGHUP to `lockstep run`";
+
+/// How often is looked whether the state folder is still this one's.
+const IS_IT_OURS: Duration = Duration::from_secs(2);
 
 /// What is known while observing.
 struct Observer {
@@ -50,6 +55,8 @@ struct Observer {
     valid: Option<(Arc<Validated>, Plan)>,
     head: Option<(Revision, Verdict)>,
     alarms: Vec<String>,
+    /// The number under which it took the state folder.
+    term: u64,
 }
 
 /// Observes until a signal ends it or brings other settings.
@@ -60,15 +67,11 @@ pub(super) async fn run(
     lasting: &mut Lasting,
 ) -> Result<End, StartError> {
     let state = &settings.state.clone();
-    let (term, _) = store::numbers(state)?;
-    // One that had a term goes on from it, unless another one has taken over meanwhile.
-    if let Some(held) = lasting.terms.held {
-        if term > held {
-            return Ok(End::Deposed);
-        }
-        lasting.terms.held = Some(term + 1);
-    }
-    let desk = Desk::take(state, term + 1)?;
+    let term = store::numbers(state)?.0 + 1;
+    // Neither the volume nor the guard is held any more: whoever comes to hold them meanwhile is not in the way.
+    lasting.terms = agent::Terms::default();
+    lasting.desk = Some(term);
+    let desk = Desk::take(state, term)?;
     let events = EventLog::open(state, &desk)?;
     let readers = Reader::all(&settings);
     let (base, base_of_worker) = watch::channel(Base::default());
@@ -115,7 +118,9 @@ pub(super) async fn run(
         valid: None,
         head: None,
         alarms: refused.into_iter().collect(),
+        term,
     };
+    let mut looks = tokio::time::interval(IS_IT_OURS);
     let signals = lasting.signals()?;
     let end = loop {
         tokio::select! {
@@ -132,6 +137,10 @@ pub(super) async fn run(
             Some(request) = requests.recv() => if let Some(end) = observer.answer(request) {
                 break end;
             },
+            // Nothing else tells that another one has taken over: this one holds nothing that could be fenced.
+            _ = looks.tick() => if observer.is_deposed() {
+                break End::Deposed;
+            },
         }
     };
     web.stop().await;
@@ -139,6 +148,11 @@ pub(super) async fn run(
 }
 
 impl Observer {
+    /// Whether another reconciler has taken the state folder over.
+    fn is_deposed(&self) -> bool {
+        store::numbers(&self.settings.state).is_ok_and(|(term, _)| term > self.term)
+    }
+
     fn saw(&mut self, seen: Seen) {
         match seen {
             Seen::Head { judged, .. } => {
@@ -151,8 +165,8 @@ impl Observer {
                 let head = self.head.as_ref().map(|(revision, _)| revision);
                 self.source.looked(number, head);
             }
-            // Nothing is taken up from a volume.
-            Seen::TakenUp(_) | Seen::NotKnown(_) => {}
+            // Nothing is taken up from a volume, and nothing committed.
+            Seen::TakenUp(_) | Seen::NotKnown(_) | Seen::Committed => {}
         }
         self.metrics.follow(&self.status());
         self.changed.send_modify(|version| *version += 1);
@@ -174,7 +188,7 @@ impl Observer {
                 self.tell("Observed", Some(&revision), would(&plan));
                 self.base.send_replace(Base {
                     live: Some(Arc::clone(&validated)),
-                    settled: None,
+                    ..Base::default()
                 });
                 self.valid = Some((validated, plan));
                 let verdict = Verdict::Held {

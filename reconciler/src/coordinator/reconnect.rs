@@ -15,13 +15,9 @@ use super::take_up::{Ended, Recovering};
 use super::{Active, Coordinator, LiveRelease};
 use crate::agent::Order;
 use crate::candidate::Validated;
-use crate::candidate::worker::Base;
 use crate::events::Event as Record;
 use crate::history::Entry;
 use crate::store::LedgerStore;
-
-/// How long the first statements and probes of living instances are waited for before a candidate is tried.
-const OBSERVE: Duration = Duration::from_secs(2);
 
 impl Coordinator {
     /// What the journal knows and the ledger does not, because the program died between the two.
@@ -107,10 +103,8 @@ impl Coordinator {
         };
         if let Some(live) = self.live.as_mut().filter(|live| newest(live)) {
             live.validated = Arc::clone(&validated);
-            self.base.send_replace(Base {
-                live: Some(Arc::clone(&validated)),
-                settled: Some(live.live.revision.clone()),
-            });
+            let settled = live.live.revision.clone();
+            self.judge_against(Arc::clone(&validated), settled);
         }
         if let Some(candidate) = self
             .active
@@ -149,7 +143,12 @@ impl Coordinator {
     }
 
     /// The guard answers: who lives is known, and whoever should live and does not is started.
-    pub(super) fn connected(&mut self, services: &[Supervised], ages: &BTreeMap<ServiceName, Duration>) {
+    pub(super) fn connected(
+        &mut self,
+        services: &[Supervised],
+        ages: &BTreeMap<ServiceName, Duration>,
+        heard: Vec<Event>,
+    ) {
         let now = self.clock.now();
         self.alarms.remove("guard");
         let mut alive = BTreeMap::new();
@@ -181,19 +180,24 @@ impl Coordinator {
                 .settings
                 .service(&name)
                 .and_then(|service| Some(service.supervised()?.restart));
-            let for_good = match (&known.last_exit, policy) {
+            let for_good = matches!(
+                (&known.last_exit, policy),
                 (Some(Exit::Code(_) | Exit::Signal(_)), Some(RestartPolicy::Never))
-                | (Some(Exit::Code(0)), Some(RestartPolicy::OnFailure)) => true,
-                (_, _) => known.back_off_ms.is_some(),
-            };
-            if known.process.is_none() && for_good {
-                self.ended.insert(name);
-            } else {
-                self.ended.remove(&name);
+                    | (Some(Exit::Code(0)), Some(RestartPolicy::OnFailure))
+            );
+            self.ended.remove(&name);
+            self.backing_off.remove(&name);
+            match (&known.process, known.back_off_ms) {
+                (None, Some(_)) => drop(self.backing_off.insert(name)),
+                (None, None) if for_good => drop(self.ended.insert(name)),
+                (_, _) => {}
             }
         }
         for (name, _) in &self.services {
             self.instances.entry(MemberId::only(name)).or_default();
+        }
+        for event in &heard {
+            self.note(event);
         }
         // Those that wait for their next start as well.
         let unwanted: Vec<_> = services
@@ -214,7 +218,8 @@ impl Coordinator {
         }
         if !self.connected {
             self.connected = true;
-            self.observed_at = Some(now.after(OBSERVE));
+            let longest = self.services.iter().map(|(_, verify)| verify.within).max();
+            self.observed_at = Some(now.after(longest.unwrap_or_default()));
         }
         if let Some(recovering) = self.recovering.take() {
             self.recover(recovering, alive);
@@ -228,6 +233,9 @@ impl Coordinator {
                 .collect();
             self.orders.give(Order::Hold(services));
             self.event(Event::AgentBack { alive });
+        }
+        if self.active.is_some() {
+            heard.into_iter().for_each(|event| self.event(event));
         }
         self.start_the_dead(|_| true);
     }
@@ -251,7 +259,11 @@ impl Coordinator {
                 let dead = instance.is_none_or(|instance| instance.alive.is_none());
                 let service = self.settings.service(name);
                 let ours = service.is_some_and(|service| service.supervised().is_some());
-                dead && ours && meant(name) && !rolling(name) && !self.ended.contains(name)
+                dead && ours
+                    && meant(name)
+                    && !rolling(name)
+                    && !self.ended.contains(name)
+                    && !self.backing_off.contains(name)
             })
             .cloned()
             .collect();

@@ -187,26 +187,27 @@ impl Coordinator {
 
     /// Has the source thread make a commit; the look that follows takes it up at once.
     fn commit(&mut self, undo: Undo, answer: oneshot::Sender<Result<Committed, String>>) {
-        let head_is_live = match (&self.head, &self.live) {
-            (Some(head), Some(live)) => *head.revision() == live.live.revision,
-            (_, _) => false,
-        };
         let ledger = self.store.ledger();
-        let live_digest = self.live.as_ref().map(|live| live.live.digest);
-        // The live tree if the head is not live, else the newest settled one that differs.
-        let default = if head_is_live {
-            ledger
-                .settled
-                .iter()
-                .rev()
-                .find(|tree| Some(tree.digest) != live_digest)
-        } else {
-            ledger.settled.last()
-        };
-        let default = default.map(|tree| tree.revision.clone());
+        let live = self.live.as_ref().map(|live| live.live.clone());
+        let live_digest = live.as_ref().map(|live| live.digest);
+        let differs = ledger
+            .settled
+            .iter()
+            .rev()
+            .find(|tree| Some(tree.digest) != live_digest)
+            .map(|tree| tree.revision.clone());
         let settled = ledger.last_settled().map(|tree| tree.revision.clone());
+        // The live tree if the head is not live, else the newest settled one that differs. Which head that is, is known
+        // only where the commit is made: what was pushed a moment ago is not seen yet.
+        let default = {
+            let settled = settled.clone();
+            move |head: &Revision| match live {
+                Some(live) if live.revision == *head => differs,
+                Some(_) | None => settled,
+            }
+        };
         self.source.commit(move |mirror, branch| {
-            let made = super::conclude::make_commit(mirror, &undo, default.as_ref(), settled.as_ref());
+            let made = super::conclude::make_commit(mirror, &undo, default, settled.as_ref());
             drop(answer.send(made.map(|(revision, subject)| Committed {
                 revision,
                 subject,

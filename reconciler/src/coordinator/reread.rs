@@ -17,7 +17,20 @@ impl Coordinator {
     pub(super) fn read_settings(&mut self) {
         self.reread = false;
         let file = self.settings.file.clone();
-        match read_again(&self.settings) {
+        // Whoever only observes leaves what is stuck as it is, and shows nothing of it.
+        let stuck = self
+            .active
+            .as_ref()
+            .is_some_and(|active| matches!(active.rollout.phase, Phase::Stuck { .. }));
+        let usable = read_again(&self.settings).and_then(|new| match stuck && new.rollout.observe {
+            true => Err(
+                "rollout.observe: a rollout is stuck, and observing would leave it so; it has to end first \
+                         (`lockstep status` names who is silent)"
+                    .to_owned(),
+            ),
+            false => Ok(new),
+        });
+        match usable {
             Ok(new) => {
                 tracing::info!(file = %file.display(), "the settings were read again");
                 self.alarms.remove(ALARM);

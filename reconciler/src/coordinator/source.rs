@@ -22,8 +22,8 @@ pub(super) struct Source {
     looks: u64,
     /// Who waits for the look of which number.
     syncs: BTreeMap<u64, oneshot::Sender<Synced>>,
-    /// The look that follows the last commit: until it has ended, the commit may be under way.
-    committing: Option<u64>,
+    /// How many commits are being made.
+    committing: usize,
 }
 
 impl Source {
@@ -34,7 +34,7 @@ impl Source {
             view: SourceView::default(),
             looks: 0,
             syncs: BTreeMap::new(),
-            committing: None,
+            committing: 0,
         }
     }
 
@@ -56,17 +56,22 @@ impl Source {
         self.syncs.insert(number, answer);
     }
 
-    /// Has a commit made; the look that follows takes it up at once.
+    /// Has a commit made; the thread looks at the repository right after it.
     pub(super) fn commit(&mut self, make: impl FnOnce(&mut Mirror, &str) + Send + 'static) {
         let branch = self.branch.clone();
         let make = move |mirror: &mut Mirror| make(mirror, &branch);
-        self.worker.ask(Request::Work(Box::new(make)));
-        self.committing = Some(self.look());
+        self.worker.ask(Request::Commit(Box::new(make)));
+        self.committing += 1;
+    }
+
+    /// One was made, or could not be, and was answered.
+    pub(super) fn committed(&mut self) {
+        self.committing = self.committing.saturating_sub(1);
     }
 
     /// Whether a commit may be under way: whoever asked for it waits to hear what became of it.
     pub(super) fn is_committing(&self) -> bool {
-        self.committing.is_some()
+        self.committing > 0
     }
 
     /// How the last look went.
@@ -77,7 +82,6 @@ impl Source {
     /// The look of this number has ended: whoever asked for it, or for one before, is answered with what is known
     /// now. Whoever asked later may mean a commit that was not there yet.
     pub(super) fn looked(&mut self, number: u64, head: Option<&Revision>) {
-        self.committing.take_if(|last| *last <= number);
         let later = self.syncs.split_off(&(number + 1));
         let synced = Synced {
             branch: self.branch.clone(),

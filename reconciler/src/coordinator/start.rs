@@ -19,6 +19,7 @@ use std::time::Duration;
 use lockstep_core::instances::ReadsTable;
 use lockstep_protocol::SwitchNumber;
 use lockstep_volume::{FenceError, OpenError, OpenOptions, Term, Unfenced, Volume};
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 
 use super::source::Source;
@@ -56,10 +57,15 @@ pub struct Options {
 #[derive(Default)]
 pub struct Lasting {
     signals: Option<Signals>,
+    /// Caught from the very first on: it may come at any time, and must not end a start.
+    hangups: Option<Signal>,
     /// The state folder is this program's until it ends: nobody else takes over while it cannot begin anew.
     lock: Option<StateLock>,
     pub(super) doors: web::Kept,
+    /// The terms that it held over volume and guard, as long as it did not only observe.
     pub(super) terms: Terms,
+    /// The number under which the state folder was taken last: a higher one there is a successor's.
+    pub(super) desk: Option<u64>,
 }
 
 impl Lasting {
@@ -69,22 +75,28 @@ impl Lasting {
         self.signals.is_some()
     }
 
-    /// What a signal asks for within this time, if one comes.
-    pub async fn asked_within(&mut self, time: Duration) -> Option<Asked> {
+    /// Stands at the doors while nobody works behind them: tells everybody why, and ends for `down`. Gives what is asked
+    /// for within this time, if anything is.
+    pub async fn stand_in(&mut self, why: &str, time: Duration) -> Option<Asked> {
         let signals = self.signals.as_mut()?;
-        tokio::time::timeout(time, signals.asked()).await.ok()
-    }
-
-    /// Closes the doors that nobody stands behind: whoever knocks is told at once that nobody is there.
-    pub fn close_doors(&mut self) {
-        self.doors = web::Kept::default();
+        tokio::select! {
+            asked = signals.asked() => Some(asked),
+            () = web::stand_in(&self.doors, why) => Some(Asked::End),
+            () = tokio::time::sleep(time) => None,
+        }
     }
 
     /// The signals, caught from the first time on that somebody asks for them.
     pub(super) fn signals(&mut self) -> Result<&mut Signals, StartError> {
         match &mut self.signals {
             Some(signals) => Ok(signals),
-            none => Ok(none.insert(Signals::catch().map_err(StartError::System)?)),
+            none => {
+                let signals = match self.hangups.take() {
+                    Some(hangups) => Signals::catch_with(hangups),
+                    None => Signals::catch(),
+                };
+                Ok(none.insert(signals.map_err(StartError::System)?))
+            }
         }
     }
 }
@@ -156,6 +168,30 @@ pub enum StartError {
     System(std::io::Error),
 }
 
+impl StartError {
+    /// Whether other settings may be what mends it. Else it is the machine's: a disk that is full, a guard that hangs.
+    #[must_use]
+    pub fn blames_settings(&self) -> bool {
+        match self {
+            Self::Web(_)
+            | Self::Source(_)
+            | Self::Folders(_)
+            | Self::Agent(_)
+            // It may be a service's definition that the guard refuses.
+            | Self::Guard(agent::LinkError::Refused(_)) => true,
+            Self::State { .. }
+            | Self::Foreign { .. }
+            | Self::InUse { .. }
+            | Self::Store(_)
+            | Self::Guard(_)
+            | Self::Open(_)
+            | Self::Fence(_)
+            | Self::Release { .. }
+            | Self::System(_) => false,
+        }
+    }
+}
+
 /// How far above the highest known number a stated switch is believed: a remade volume and state may be behind
 /// what an instance runs, but no volume has made this many switches more.
 pub(super) const BELIEVED: u64 = 1_000_000;
@@ -165,6 +201,9 @@ pub(super) const BELIEVED: u64 = 1_000_000;
 /// # Errors
 /// When it cannot start: each error names the next step.
 pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) -> Result<End, StartError> {
+    if !lasting.has_run() && lasting.hangups.is_none() {
+        lasting.hangups = Some(Signals::hangups().map_err(StartError::System)?);
+    }
     let settings = Arc::new(settings);
     let clock = Clock::start();
     let state = &settings.state;
@@ -179,11 +218,15 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
     if !options.take_over && !options.anew && (lasting.lock.is_none() || web::answers(state).await) {
         return Err(StartError::InUse { path: state.clone() });
     }
+    let (term_known, switch_known) = store::numbers(state)?;
+    // One that begins anew and was taken over from meanwhile changes nothing any more.
+    if lasting.desk.is_some_and(|desk| term_known > desk) {
+        return Ok(End::Deposed);
+    }
     let port = Port::open(&settings, options.take_over, &lasting.doors)?;
     if settings.rollout.observe {
         return observe::run(Arc::clone(&settings), options.refused, port, lasting).await;
     }
-    let (term_known, switch_known) = store::numbers(state)?;
     let folders = Folders::open(state)?.with_files_of(&settings.services);
     let program = std::env::current_exe().map_err(StartError::System)?;
 
@@ -240,7 +283,6 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
             .filter_map(|service| Some((service.name.clone(), service.probe.clone()?)))
             .collect(),
     };
-    // One that begins anew and was taken over from meanwhile changes nothing any more.
     let held = lasting.terms.held;
     if held.is_some_and(|held| unfenced.highest_term().0 > held) {
         return Ok(End::Deposed);
@@ -250,6 +292,7 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
         claimed => claimed?,
     };
     lasting.terms.held = Some(spec.term);
+    lasting.desk = Some(spec.term);
     let claimed = spec.clone();
     let run = begin(
         settings,
@@ -329,6 +372,7 @@ async fn begin(
     let (base, base_of_worker) = watch::channel(Base {
         live: taken.live.as_ref().map(|live| Arc::clone(&live.validated)),
         settled: newest.clone(),
+        before: store.ledger().settled_digests(),
     });
     let (seen_by, seen) = mpsc::unbounded_channel();
     let steps = Steps::default();
@@ -446,6 +490,7 @@ async fn begin(
         lost: taken.lost,
         pids: BTreeMap::new(),
         ended: std::collections::BTreeSet::new(),
+        backing_off: std::collections::BTreeSet::new(),
         looked_for: None,
         aside: tokio::task::JoinSet::new(),
         down: None,

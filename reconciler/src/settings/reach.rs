@@ -25,20 +25,21 @@ impl Reach {
     /// Reads what can be read of a settings file.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be read, or is damaged so that its state folder is not known.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let file = absolute(path)?;
         let text = read_text(&file)?;
         Ok(match Settings::resolve(&file, &text, false) {
             Ok(settings) => Self::of(&settings),
-            Err(error) => Self {
-                state: file
-                    .parent()
-                    .unwrap_or(Path::new("/"))
-                    .join(state_path(&text).as_deref().unwrap_or(super::written::STATE)),
-                file,
-                stop_within: None,
-                unusable: Some(error.to_string()),
+            // Where it is not certain which reconciler is meant, none is asked: it could be another one.
+            Err(error) => match state_path(&text) {
+                Some(state) => Self {
+                    state: file.parent().unwrap_or(Path::new("/")).join(state),
+                    file,
+                    stop_within: None,
+                    unusable: Some(error.to_string()),
+                },
+                None => return Err(error),
             },
         })
     }
@@ -56,12 +57,18 @@ impl Reach {
     }
 }
 
-/// `state.path` of a text that need not be TOML everywhere.
+/// `state.path` of a text that need not be TOML everywhere; nothing where it cannot be known.
 fn state_path(text: &str) -> Option<String> {
-    let (table, _) = DeTable::parse_recoverable(text);
-    let state = table.get_ref().get("state")?.get_ref();
-    match state.get("path")?.get_ref() {
-        DeValue::String(path) if !path.is_empty() => Some(path.clone().into_owned()),
+    let (table, mistakes) = DeTable::parse_recoverable(text);
+    match table.get_ref().get("state").map(|state| state.get_ref()) {
+        Some(DeValue::Table(state)) => match state.get("path").map(|path| path.get_ref()) {
+            Some(DeValue::String(path)) if !path.is_empty() => Some(path.clone().into_owned()),
+            // Half of a table may be all that is left of it.
+            None if mistakes.is_empty() => Some(super::written::STATE.to_owned()),
+            _ => None,
+        },
+        // What is not seen may be hidden by the damage.
+        None if mistakes.is_empty() => Some(super::written::STATE.to_owned()),
         _ => None,
     }
 }
@@ -82,8 +89,19 @@ mod tests {
         for text in broken {
             assert_eq!(state_path(text).as_deref(), Some("here"), "{text}");
         }
-        assert_eq!(state_path("[state]\npath = 3\n"), None);
-        assert_eq!(state_path("state = 3\n"), None);
+        for text in ["", "[volume]\npath = 3\n", "[state]\n", "[[service]]\nname = 3\n"] {
+            assert_eq!(state_path(text).as_deref(), Some("./state"), "{text}");
+        }
+        for text in [
+            "[state]\npath = 3\n",
+            "state = 3\n",
+            "[source]\nurl = \"\"\"x\"\n[state]\npath = 'here'\n",
+            "[source]\nurl = x y\n",
+            "[state\npath = 'here'\n",
+            "[state]\npath = 'here\n",
+        ] {
+            assert_eq!(state_path(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -48,7 +48,9 @@ pub(super) fn of(events: &[Event], steps: &[Step]) -> Vec<Span> {
     let (Some(first), Some(last)) = (events.first(), events.last()) else {
         return Vec::new();
     };
-    let mut spans = Spans::new(first, last, steps);
+    // What is live is looked at again, against itself, as soon as it has settled: that is no part of its rollout.
+    let steps: Vec<_> = steps.iter().filter(|step| step.ended <= last.at).collect();
+    let mut spans = Spans::new(first, last, &steps);
     for event in events {
         spans.add(event);
     }
@@ -74,7 +76,7 @@ struct Spans {
 }
 
 impl Spans {
-    fn new(first: &Event, last: &Event, steps: &[Step]) -> Self {
+    fn new(first: &Event, last: &Event, steps: &[&Step]) -> Self {
         let total = last.total_us.and_then(|us| i64::try_from(us).ok());
         let seen = total.and_then(|us| last.at.checked_sub(SignedDuration::from_micros(us)).ok());
         let began = steps
@@ -259,7 +261,12 @@ mod tests {
             began: at(began),
             ended: at(ended),
         };
-        let steps = [step("fetch", 1, 20), step("judge", 20, 28), step("build", 31, 45)];
+        let steps = [
+            step("fetch", 1, 20),
+            step("judge", 20, 28),
+            step("build", 31, 45),
+            step("judge", 80, 82),
+        ];
         let spans = of(&events, &steps);
         assert_eq!(
             drawn(&spans),

@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use jiff::Timestamp;
 use lockstep_core::admission::CandidateState;
 use lockstep_core::status::StatusView;
@@ -41,6 +41,12 @@ fn ending() -> Failed {
         StatusCode::SERVICE_UNAVAILABLE,
         "the reconciler ends, or begins anew with other settings; ask again".to_owned(),
     )
+}
+
+/// What is told while nobody can work: not to be asked again at once.
+pub(super) fn standing_in(why: &str) -> Router {
+    let why = why.to_owned();
+    Router::new().fallback(async move || Failed(StatusCode::BAD_GATEWAY, why))
 }
 
 fn refused(error: String) -> Failed {

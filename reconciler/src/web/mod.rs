@@ -13,8 +13,8 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::Router;
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -189,6 +189,33 @@ pub fn start(settings: &Settings, handle: Handle, port: Port, kept: &mut Kept) -
         serve(listener, shown(door), stopped).await
     });
     Ok(Web { servers, stop })
+}
+
+/// Answers at the kept doors while nobody works behind them: to everybody why, until `down` is asked for.
+pub async fn stand_in(kept: &Kept, why: &str) {
+    let asked = watch::Sender::new(false);
+    let everybody = api::standing_in(why);
+    let down = asked.clone();
+    let control = everybody.clone().route(
+        "/api/v1/down",
+        post(async move || {
+            down.send_replace(true);
+            Json(())
+        }),
+    );
+    let mut servers = JoinSet::new();
+    let socket = kept.control.as_ref().and_then(|socket| socket.try_clone().ok());
+    if let Some(socket) = socket.and_then(|socket| tokio::net::UnixListener::from_std(socket).ok()) {
+        servers.spawn(serve(socket, control, asked.subscribe()));
+    }
+    let port = kept.port.as_ref().and_then(|(_, port)| port.try_clone().ok());
+    if let Some(port) = port.and_then(|port| TcpListener::from_std(port).ok()) {
+        servers.spawn(serve(port, everybody, asked.subscribe()));
+    }
+    // The sender lives as long as this does.
+    let _ = asked.subscribe().wait_for(|asked| *asked).await;
+    let answered = async { while servers.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_ANSWERS, answered).await;
 }
 
 fn shown(door: Door) -> Router {

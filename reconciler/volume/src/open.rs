@@ -268,7 +268,10 @@ fn refuse_foreign(at: &Layout, adopt: bool) -> Result<Adoption, OpenError> {
     let mut entries = Vec::new();
     match &own {
         Some(meta) if meta.is_dir() => {
-            let strange = look::names(&at.own())?.into_iter().filter(|name| !is_ours(name));
+            // What begins with a dot is an editor's or a file system's; a layout that we do not know has other names.
+            let strange = look::names(&at.own())?
+                .into_iter()
+                .filter(|name| !is_ours(name) && !name.as_encoded_bytes().starts_with(b"."));
             entries.extend(strange.map(|name| format!(".lockstep/{}", name.to_string_lossy())));
         }
         Some(_) => entries.push(".lockstep".to_owned()),

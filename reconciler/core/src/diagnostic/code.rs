@@ -88,6 +88,12 @@ codes! {
     PolicyPath = "LS0209",
     /// A schema takes too much work to apply.
     SchemaEffort = "LS0210",
+    /// A rule of the policy cannot be understood.
+    RuleInvalid = "LS0211",
+    /// A rule takes too much work to evaluate.
+    RuleEffort = "LS0212",
+    /// A rule came to an error on a document.
+    RuleFailed = "LS0213",
     /// A file is larger than the limit.
     FileSize = "LS0301",
     /// There are more files than the limit.
@@ -96,6 +102,8 @@ codes! {
     TotalSize = "LS0303",
     /// Something that is in the revision cannot be published at all.
     NotPublishable = "LS0304",
+    /// A rule of the policy does not hold.
+    RuleBroken = "LS0401",
 }
 
 impl std::fmt::Display for Code {

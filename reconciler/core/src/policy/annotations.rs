@@ -96,7 +96,7 @@ impl Schema {
         }
     }
 
-    fn at(&self, path: &KeyPath) -> Vec<Node<'_>> {
+    pub(super) fn at(&self, path: &KeyPath) -> Vec<Node<'_>> {
         path.parts()
             .iter()
             .fold(self.expand(self.start()), |nodes, part| self.step(&nodes, part))
@@ -113,14 +113,25 @@ impl Schema {
     }
 
     /// These subschemas and all that apply to the same value, in the order they are met.
-    fn expand<'s>(&'s self, mut nodes: Vec<Node<'s>>) -> Vec<Node<'s>> {
+    pub(super) fn expand<'s>(&'s self, nodes: Vec<Node<'s>>) -> Vec<Node<'s>> {
+        self.expanded(nodes, |_| true)
+    }
+
+    /// The same, without what applies in one variant alone.
+    pub(super) fn expand_surely<'s>(&'s self, nodes: Vec<Node<'s>>) -> Vec<Node<'s>> {
+        self.expanded(nodes, |keyword| {
+            matches!(keyword, "$ref" | "$dynamicRef" | "allOf")
+        })
+    }
+
+    fn expanded<'s>(&'s self, mut nodes: Vec<Node<'s>>, by: impl Fn(&str) -> bool) -> Vec<Node<'s>> {
         let mut seen = BTreeSet::new();
         let mut at = 0;
         nodes.retain(|node| seen.insert(std::ptr::from_ref(node.schema)));
         while at < nodes.len() {
             let node = nodes[at].clone();
             at += 1;
-            for next in self.beside(&node) {
+            for next in self.beside_by(&node, &by) {
                 if seen.insert(std::ptr::from_ref(next.schema)) {
                     nodes.push(next);
                 }
@@ -131,11 +142,16 @@ impl Schema {
 
     /// The subschemas that a subschema applies to the same value.
     pub(super) fn beside<'s>(&'s self, node: &Node<'s>) -> Vec<Node<'s>> {
+        self.beside_by(node, &|_| true)
+    }
+
+    /// Those that certain keywords apply.
+    fn beside_by<'s>(&'s self, node: &Node<'s>, by: &impl Fn(&str) -> bool) -> Vec<Node<'s>> {
         let Value::Object(keywords) = node.schema else {
             return Vec::new();
         };
         let mut found = Vec::new();
-        for (keyword, value) in keywords {
+        for (keyword, value) in keywords.iter().filter(|(keyword, _)| by(keyword)) {
             match (keyword.as_str(), value) {
                 ("$ref" | "$dynamicRef", Value::String(reference)) => {
                     let resolved = self.registry.resolver(node.base.clone()).lookup(reference);

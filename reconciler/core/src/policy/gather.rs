@@ -29,7 +29,7 @@ pub fn needs(policy: &[u8]) -> Vec<String> {
 ///
 /// `read` takes a path from the repository's root and gives nothing if the revision has no such file.
 /// With a policy these are its documents, their schemas and what `reads` names keys of; without one, the
-/// published documents of the `scope`.
+/// published documents of the `scope`. What the rules of a `base` judge is read as well.
 ///
 /// # Errors
 /// The first error of `read`.
@@ -38,6 +38,7 @@ pub fn gather<E>(
     prefix: &str,
     scope: Scope<'_>,
     reads: &[&Reads],
+    base: Option<&Sources>,
     mut read: impl FnMut(&str) -> Result<Option<Arc<[u8]>>, E>,
 ) -> Result<Sources, E> {
     let mut sources = Sources::new();
@@ -52,6 +53,11 @@ pub fn gather<E>(
             .map(|path| repo_path(prefix, path))
             .collect(),
     };
+    let base = base.and_then(|base| base.get(POLICY_PATH));
+    wanted.extend(base.into_iter().flat_map(|policy| {
+        let (policy, _) = Policy::read(policy);
+        policy.rules.into_iter().map(|rule| rule.document)
+    }));
     let parts = reads.iter().flat_map(|reads| reads.documents(tree));
     wanted.extend(parts.map(|path: &TreePath| repo_path(prefix, path)));
     while let Some(path) = wanted.pop() {

@@ -99,7 +99,7 @@ pub(super) fn or(words: impl IntoIterator<Item = String>) -> String {
 }
 
 /// The candidate that somebody most likely meant; none if nothing is near.
-pub(super) fn nearest<'c>(typed: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(typed: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let lower = typed.to_lowercase();
     let distance = |candidate: &str| strsim::damerau_levenshtein(&lower, &candidate.to_lowercase());
     // A third of the letters may be wrong, as rustc has it; of a very short word, one.

@@ -1,0 +1,137 @@
+//! The rules: the candidate's own, and those of the base that it does not have as they were.
+
+use serde_json::Value;
+
+use super::{Candidate, Fit, Way};
+use crate::diagnostic::Findings;
+use crate::document::{Document, Syntax};
+use crate::policy::{Policy, Schema};
+use crate::rule::{Owner, Rule, Subject};
+
+/// Has all rules judge the documents that fit.
+pub(super) fn check(
+    candidate: &Candidate<'_>,
+    policy: Option<&Policy>,
+    base: Option<&Candidate<'_>>,
+    way: Way<'_>,
+    fit: &Fit<'_>,
+    findings: &mut Findings,
+) {
+    let of_base = base.and_then(|base| Some((base, base.policy()?.0)));
+    let own = policy.map(|policy| policy.rules.as_slice()).unwrap_or_default();
+    let others: Vec<&Rule> = of_base
+        .iter()
+        .flat_map(|(_, policy)| &policy.rules)
+        .filter(|rule| !own.iter().any(|own| own.same_as(rule)))
+        .collect();
+    let name = base.map(Candidate::name).unwrap_or_default();
+    let mut paths: Vec<&str> = own
+        .iter()
+        .chain(others.iter().copied())
+        .map(|rule| rule.document.as_str())
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    for path in paths {
+        // What one mistake refuses is not told a second time in a rule's words.
+        if fit.refused.contains(path) {
+            continue;
+        }
+        let alone = match fit.documents.get(path) {
+            Some(_) => None,
+            // The candidate's policy does not name it any more: the base's rules hold as long as it is there.
+            None => read(candidate, path),
+        };
+        let (document, schema) = match (fit.documents.get(path), &alone) {
+            (Some((document, schema)), _) => (document, fit.schemas.get(schema).and_then(Option::as_ref)),
+            (None, Some(document)) => (document, None),
+            (None, None) => continue,
+        };
+        let of = |rule: &&Rule| rule.document == path;
+        let value = schema.map_or_else(
+            || document.value().clone(),
+            |schema| schema.complete(document.value()),
+        );
+        let mut subject = Subject {
+            path,
+            document,
+            schema,
+            value,
+            old: None,
+        };
+        let rules: Vec<(&Rule, Owner<'_>)> = own
+            .iter()
+            .filter(of)
+            .map(|rule| (rule, Owner::Candidate))
+            .chain(
+                others
+                    .iter()
+                    .copied()
+                    .filter(of)
+                    .map(|rule| (rule, Owner::Base(&name))),
+            )
+            .collect();
+        let (about_old, plain): (Vec<_>, Vec<_>) = rules.into_iter().partition(|(rule, _)| rule.names_old());
+        findings.extend(
+            plain
+                .into_iter()
+                .filter_map(|(rule, owner)| subject.judge(rule, owner)),
+        );
+        if about_old.is_empty() || way.settled_before {
+            continue;
+        }
+        let before = base.and_then(|base| completed(base, path));
+        let mut steps: Vec<(Option<&Candidate<'_>>, Value)> = way
+            .between
+            .iter()
+            // One that could never go live is no step.
+            .filter_map(|step| Some((Some(step), completed(step, path)?)))
+            .collect();
+        steps.push((None, subject.value.clone()));
+        let value = subject.value.clone();
+        for (rule, owner) in about_old {
+            // What goes live is the change as a whole: where that holds, it does not matter by which steps it came.
+            subject.old.clone_from(&before);
+            subject.value.clone_from(&value);
+            if subject.judge(rule, owner).is_none() {
+                continue;
+            }
+            let mut old = before.clone();
+            for (step, value) in &steps {
+                subject.old = old.replace(value.clone());
+                subject.value.clone_from(value);
+                let Some(mut mistake) = subject.judge(rule, owner) else {
+                    continue;
+                };
+                if let Some(revision) = step.and_then(|step| step.revision) {
+                    mistake.message = format!("{}, in the commit {}", mistake.message, revision.short());
+                }
+                findings.push(mistake);
+                break;
+            }
+        }
+    }
+}
+
+fn read(revision: &Candidate<'_>, path: &str) -> Option<Document> {
+    let bytes = revision.files.get(path)?;
+    // One that is no TOML is refused by whoever judges syntax, or was before.
+    Document::parse(path, bytes, Syntax::of_document(path)?).ok()
+}
+
+/// The document of another revision, as its own schema completes it.
+fn completed(revision: &Candidate<'_>, path: &str) -> Option<Value> {
+    let document = read(revision, path)?;
+    let schema = revision.policy().and_then(|(policy, _)| {
+        let named = policy
+            .documents
+            .into_iter()
+            .find(|document| document.path == path)?;
+        Schema::load(&named.schema, revision.files).ok()
+    });
+    let schema = schema.filter(|schema| schema.effort(&document).is_ok());
+    Some(schema.map_or_else(
+        || document.value().clone(),
+        |schema| schema.complete(document.value()),
+    ))
+}
