@@ -251,23 +251,34 @@ fn one_that_cannot_begin_anew_ends_by_down() {
 }
 
 #[test]
-fn a_damaged_file_that_may_hide_its_state_folder_asks_nobody() {
+fn a_damaged_file_that_may_hide_its_state_folder_asks_nobody_elses_reconciler() {
     let lab = lab();
     let good = fs::read_to_string(lab.settings()).expect("it was written");
-    // The rest of the file becomes a text.
+    // The rest of the file becomes a text, so that its own state folder is not seen.
     let (head, tail) = good.split_once("url = \"").expect("it names a repository");
-    fs::write(lab.settings(), format!("{head}url = \"\"\"{tail}")).expect("the lab's folder is writable");
+    let other = lab.root().join("other.toml");
+    let damaged = format!("{head}url = \"\"\"{tail}\n[state]\npath = \"other\"\n");
+    fs::write(&other, &damaged).expect("the lab's folder is writable");
     for command in [
         &["status"][..],
         &["down"],
         &["suspend", "--reason", "x"],
         &["rollback"],
     ] {
-        let said = lab.lockstep(command).failed(2);
+        let ran = Command::new(lab.root().join("bin/lockstep"))
+            .args(command)
+            .arg("--settings")
+            .arg(&other)
+            .output()
+            .expect("it can be run");
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(2), "{command:?}: {said}");
         assert!(said.contains("cannot be understood"), "{command:?}: {said}");
     }
-    fs::write(lab.settings(), good).expect("the lab's folder is writable");
     assert!(lab.status().suspended.is_none());
+    // The reconciler of the usual place was started with this file: it is the one that is meant.
+    fs::write(lab.settings(), damaged).expect("the lab's folder is writable");
+    lab.lockstep(&["status"]).done();
 }
 
 #[test]

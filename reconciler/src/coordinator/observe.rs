@@ -28,7 +28,7 @@ use crate::cli::Asked;
 use crate::clock::Clock;
 use crate::events::{Event, EventLog};
 use crate::metrics::Metrics;
-use crate::settings::Settings;
+use crate::settings::{SETTINGS, Settings};
 use crate::store::{self, Desk};
 use crate::telemetry::Steps;
 use crate::web::{self, Port};
@@ -72,6 +72,7 @@ pub(super) async fn run(
     lasting.terms = agent::Terms::default();
     lasting.desk = Some(term);
     let desk = Desk::take(state, term)?;
+    desk.write(SETTINGS, settings.file.as_os_str().as_encoded_bytes())?;
     let events = EventLog::open(state, &desk)?;
     let readers = Reader::all(&settings);
     let (base, base_of_worker) = watch::channel(Base::default());

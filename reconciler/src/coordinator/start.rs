@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::events::{Event as Record, EventLog};
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::settings::Settings;
+use crate::settings::{SETTINGS, Settings};
 use crate::store::{self, Desk, LedgerStore, StateLock, StoreError};
 use crate::telemetry::{self, Steps};
 use crate::web::{self, Port, Web, WebError};
@@ -357,6 +357,7 @@ async fn begin(
     let adopted = found.adopted.take().map(adopt::told);
     // Only now: a coordinator that is deposed by this may have written until here.
     let desk = Desk::take(state, term)?;
+    desk.write(SETTINGS, settings.file.as_os_str().as_encoded_bytes())?;
     let events = EventLog::open(state, &desk)?;
     let history = History::open(state, &desk)?;
     let store = LedgerStore::open(desk)?;

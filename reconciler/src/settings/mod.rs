@@ -22,7 +22,7 @@ use lockstep_core::service::{Pause, Reload, ServiceName, Verify};
 use lockstep_guard::wire::RestartPolicy;
 use lockstep_source::SourceSpec;
 
-pub use reach::Reach;
+pub use reach::{Reach, SETTINGS};
 
 /// The settings, resolved.
 #[derive(Debug, Clone)]

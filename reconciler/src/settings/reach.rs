@@ -8,6 +8,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Settings, SettingsError, absolute, read_text};
 
+/// The file of the state folder that names the settings which its reconciler was started with.
+pub const SETTINGS: &str = "settings.path";
+
 /// Where the reconciler of a settings file is reached.
 #[derive(Debug, Clone)]
 pub struct Reach {
@@ -34,7 +37,13 @@ impl Reach {
             // Where it is not certain which reconciler is meant, none is asked: it could be another one.
             Err(error) => match state_path(&text) {
                 Some(state) => Self {
-                    state: file.parent().unwrap_or(Path::new("/")).join(state),
+                    state: beside(&file, &state),
+                    file,
+                    stop_within: None,
+                    unusable: Some(error.to_string()),
+                },
+                None if runs_on(&beside(&file, super::written::STATE), &file) => Self {
+                    state: beside(&file, super::written::STATE),
                     file,
                     stop_within: None,
                     unusable: Some(error.to_string()),
@@ -55,6 +64,18 @@ impl Reach {
             unusable: None,
         }
     }
+}
+
+fn beside(file: &Path, path: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new("/")).join(path)
+}
+
+/// Whether the last reconciler of a state folder was started with this file.
+fn runs_on(state: &Path, file: &Path) -> bool {
+    std::fs::read_to_string(state.join(SETTINGS)).is_ok_and(|named| {
+        let named = std::fs::canonicalize(named.trim_end());
+        named.is_ok_and(|named| std::fs::canonicalize(file).is_ok_and(|file| file == named))
+    })
 }
 
 /// `state.path` of a text that need not be TOML everywhere; nothing where it cannot be known.
@@ -98,7 +119,6 @@ mod tests {
             "[source]\nurl = \"\"\"x\"\n[state]\npath = 'here'\n",
             "[source]\nurl = x y\n",
             "[state\npath = 'here'\n",
-            "[state]\npath = 'here\n",
         ] {
             assert_eq!(state_path(text), None, "{text}");
         }
