@@ -4,11 +4,18 @@
 //! A default counts where the schema applies for certain: through references and `allOf`. What one of several
 //! alternatives would add is not guessed.
 
+use std::cell::Cell;
+
 use serde_json::{Map, Number, Value};
 
 use super::annotations::Node;
 use super::schema::Schema;
 use crate::document::{KeyPath, Part};
+
+/// How many defaults are filled in at most, and how deep within one another: a default may hold a table of its own kind,
+/// and so without end.
+const MOST: u32 = 10_000;
+const DEEPEST: u32 = 8;
 
 /// The subschemas that apply to a value.
 struct Applied<'s> {
@@ -25,7 +32,7 @@ impl Schema {
             maybe: self.expand(self.start()),
             surely: self.expand_surely(self.start()),
         };
-        self.completed(&applied, value)
+        self.completed(&applied, value, 0, &Cell::new(MOST))
     }
 
     /// Whether a table refuses a key, in all its variants.
@@ -34,7 +41,8 @@ impl Schema {
         !below.is_empty() && below.iter().all(|node| *node.schema == Value::Bool(false))
     }
 
-    fn completed(&self, applied: &Applied<'_>, value: &Value) -> Value {
+    /// `within` counts the defaults around it, `left` those that may still be filled in.
+    fn completed(&self, applied: &Applied<'_>, value: &Value, within: u32, left: &Cell<u32>) -> Value {
         match value {
             Value::Number(number) => {
                 let float = number
@@ -45,21 +53,29 @@ impl Schema {
             Value::Array(list) => list
                 .iter()
                 .enumerate()
-                .map(|(at, entry)| self.completed(&self.below_all(applied, &Part::Index(at)), entry))
+                .map(|(at, entry)| {
+                    let applied = self.below_all(applied, &Part::Index(at));
+                    self.completed(&applied, entry, within, left)
+                })
                 .collect(),
             Value::Object(table) => {
                 let mut whole: Map<String, Value> = table
                     .iter()
                     .map(|(key, value)| {
                         let applied = self.below_all(applied, &Part::Key(key.clone()));
-                        (key.clone(), self.completed(&applied, value))
+                        (key.clone(), self.completed(&applied, value, within, left))
                     })
                     .collect();
                 for key in missing(&applied.surely, table) {
+                    if within >= DEEPEST || left.get() == 0 {
+                        break;
+                    }
                     let applied = self.below_all(applied, &Part::Key(key.to_owned()));
                     let default = applied.surely.iter().find_map(|node| node.schema.get("default"));
                     if let Some(default) = default {
-                        whole.insert(key.to_owned(), self.completed(&applied, default));
+                        left.set(left.get().saturating_sub(1));
+                        let default = self.completed(&applied, default, within + 1, left);
+                        whole.insert(key.to_owned(), default);
                     }
                 }
                 Value::Object(whole)
@@ -166,5 +182,20 @@ mod tests {
         });
         let value = completed(&schema, &json!({ "a": 1, "b": 1, "c": [1, 2.5], "d": 1 }));
         assert_eq!(value.to_string(), r#"{"a":1.0,"b":1,"c":[1.0,2.5],"d":1}"#);
+    }
+
+    #[test]
+    fn defaults_that_hold_their_own_kind_come_to_an_end() {
+        let table = |children: &[&str]| {
+            let children: Map<String, Value> = children
+                .iter()
+                .map(|name| ((*name).to_owned(), json!({ "$ref": "#/$defs/t", "default": {} })))
+                .collect();
+            json!({ "$ref": "#/$defs/t", "$defs": { "t": { "type": "object", "properties": children } } })
+        };
+        let one = completed(&table(&["x"]), &json!({}));
+        assert_eq!(one.to_string().matches('x').count(), 8);
+        let many = completed(&table(&["a", "b", "c", "d", "e", "f", "g", "h"]), &json!({}));
+        assert!(many.to_string().matches(':').count() <= 10_000);
     }
 }
