@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use super::evidence::Heard;
 use super::foreign::Followed;
-use super::link::{HELLO_WITHIN, Link, LinkError};
+use super::link::{ANSWER_WITHIN, HELLO_WITHIN, Link, LinkError};
 use super::pending::{Asked, Pending};
 use super::requests::answered;
 use super::{AgentSpec, Order, Report, Target, foreign};
@@ -160,17 +160,21 @@ impl Agent {
     pub async fn run(mut self) {
         let mut tries = 0;
         loop {
-            match self.open().await {
+            let opened = match self.open().await {
+                Ok(Some((mut link, services))) => match self.attach_all(&mut link, services).await {
+                    Ok(services) => Ok(Some((link, services))),
+                    Err(error) => {
+                        // Asked on a connection that is gone.
+                        self.pending.clear();
+                        Err(error)
+                    }
+                },
+                other => other,
+            };
+            match opened {
                 Ok(None) => break,
-                Ok(Some((mut link, services))) => {
+                Ok(Some((link, services))) => {
                     tries = 0;
-                    let services = match self.attach_all(&mut link, services).await {
-                        Ok(services) => services,
-                        Err(error) => {
-                            tracing::error!(%error, "the guard is lost");
-                            continue;
-                        }
-                    };
                     let ages = services
                         .iter()
                         .filter_map(|known| {
@@ -367,9 +371,29 @@ impl Agent {
             match ended {
                 Ok(None) => {}
                 Ok(Some(ended)) => return ended,
-                Err(error) => return self.lost(&error),
+                Err(error) => {
+                    return match self.last_words(&mut link).await {
+                        Some(ended) => ended,
+                        None => self.lost(&error),
+                    };
+                }
             }
         }
+    }
+
+    /// What the guard had said before it ended, if it was told to end: whoever speaks to it in that moment hears that
+    /// it is gone before they hear that all is down.
+    async fn last_words(&mut self, link: &mut Link) -> Option<Ended> {
+        let ending = |asked: &Asked| matches!(asked.what, Pending::Shutdown);
+        while self.pending.values().any(ending) {
+            let Ok(Ok(message)) = timeout(ANSWER_WITHIN, link.receive()).await else {
+                return None;
+            };
+            if let Ok(Some(ended)) = self.heard_guard(message, link).await {
+                return Some(ended);
+            }
+        }
+        None
     }
 
     fn lost(&self, error: &LinkError) -> Ended {

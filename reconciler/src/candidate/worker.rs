@@ -34,6 +34,8 @@ pub struct Base {
 /// Which base a head was judged against.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BaseId {
+    /// Whose policy it is: what is live, and the commit that settled last with the same files, may have different ones.
+    live: Option<Revision>,
     settled: Option<Revision>,
     /// Whether its policy was known: until the mirror was asked for it, what is live is known from the volume alone.
     whole: bool,
@@ -44,6 +46,7 @@ impl Base {
     #[must_use]
     pub fn id(&self) -> BaseId {
         BaseId {
+            live: self.live.as_ref().map(|live| live.revision().clone()),
             settled: self.settled.clone(),
             whole: self.live.as_ref().is_none_or(|live| live.is_whole()),
         }

@@ -76,6 +76,10 @@ impl Coordinator {
         if self.end.is_some() || !self.connected || self.recovering.is_some() || self.lost.is_some() {
             return;
         }
+        // Nothing is begun while all is being ended.
+        if self.down.is_some() {
+            return;
+        }
         if self.take_settings() {
             return;
         }

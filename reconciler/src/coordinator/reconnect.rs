@@ -194,7 +194,11 @@ impl Coordinator {
             }
         }
         for (name, _) in &self.services {
-            self.instances.entry(MemberId::only(name)).or_default();
+            let instance = self.instances.entry(MemberId::only(name)).or_default();
+            // One that is not ours may have ended while nobody could be asked: then the guard knows nothing of it.
+            if !services.iter().any(|known| known.service == name.as_str()) {
+                instance.alive = None;
+            }
         }
         for event in &heard {
             self.note(event);

@@ -81,8 +81,7 @@ impl Lasting {
         let signals = self.signals.as_mut()?;
         tokio::select! {
             asked = signals.asked() => Some(asked),
-            () = web::stand_in(&self.doors, why) => Some(Asked::End),
-            () = tokio::time::sleep(time) => None,
+            down = web::stand_in(&self.doors, why, time) => down.then_some(Asked::End),
         }
     }
 

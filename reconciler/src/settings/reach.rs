@@ -36,19 +36,13 @@ impl Reach {
             Ok(settings) => Self::of(&settings),
             // Where it is not certain which reconciler is meant, none is asked: it could be another one.
             Err(error) => match state_path(&text) {
-                Some(state) => Self {
+                Some((state, certain)) if certain || runs_on(&beside(&file, &state), &file) => Self {
                     state: beside(&file, &state),
                     file,
                     stop_within: None,
                     unusable: Some(error.to_string()),
                 },
-                None if runs_on(&beside(&file, super::written::STATE), &file) => Self {
-                    state: beside(&file, super::written::STATE),
-                    file,
-                    stop_within: None,
-                    unusable: Some(error.to_string()),
-                },
-                None => return Err(error),
+                Some(_) | None => return Err(error),
             },
         })
     }
@@ -78,20 +72,20 @@ fn runs_on(state: &Path, file: &Path) -> bool {
     })
 }
 
-/// `state.path` of a text that need not be TOML everywhere; nothing where it cannot be known.
-fn state_path(text: &str) -> Option<String> {
+/// `state.path` of a text that need not be TOML everywhere, and whether it is certain: in a damaged text it may be hidden
+/// or cut off.
+fn state_path(text: &str) -> Option<(String, bool)> {
     let (table, mistakes) = DeTable::parse_recoverable(text);
-    match table.get_ref().get("state").map(|state| state.get_ref()) {
+    let path = match table.get_ref().get("state").map(|state| state.get_ref()) {
         Some(DeValue::Table(state)) => match state.get("path").map(|path| path.get_ref()) {
-            Some(DeValue::String(path)) if !path.is_empty() => Some(path.clone().into_owned()),
-            // Half of a table may be all that is left of it.
-            None if mistakes.is_empty() => Some(super::written::STATE.to_owned()),
-            _ => None,
+            Some(DeValue::String(path)) if !path.is_empty() => path.clone().into_owned(),
+            Some(_) => return None,
+            None => super::written::STATE.to_owned(),
         },
-        // What is not seen may be hidden by the damage.
-        None if mistakes.is_empty() => Some(super::written::STATE.to_owned()),
-        _ => None,
-    }
+        Some(_) => return None,
+        None => super::written::STATE.to_owned(),
+    };
+    Some((path, mistakes.is_empty()))
 }
 
 #[cfg(test)]
@@ -107,19 +101,20 @@ mod tests {
             "[state]\npath = 'here'\nfoo = = 1\n",
             "[state]\npath = 'here'\n[[service]]\nname = \"a\nreads = [\"b\"\n",
         ];
+        let uncertain = |path: &str| Some((path.to_owned(), false));
         for text in broken {
-            assert_eq!(state_path(text).as_deref(), Some("here"), "{text}");
+            assert_eq!(state_path(text), uncertain("here"), "{text}");
         }
         for text in ["", "[volume]\npath = 3\n", "[state]\n", "[[service]]\nname = 3\n"] {
-            assert_eq!(state_path(text).as_deref(), Some("./state"), "{text}");
+            assert_eq!(state_path(text), Some(("./state".to_owned(), true)), "{text}");
         }
         for text in [
-            "[state]\npath = 3\n",
-            "state = 3\n",
             "[source]\nurl = \"\"\"x\"\n[state]\npath = 'here'\n",
             "[source]\nurl = x y\n",
-            "[state\npath = 'here'\n",
         ] {
+            assert_eq!(state_path(text), uncertain("./state"), "{text}");
+        }
+        for text in ["[state]\npath = 3\n", "state = 3\n"] {
             assert_eq!(state_path(text), None, "{text}");
         }
     }

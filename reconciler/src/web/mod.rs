@@ -191,8 +191,9 @@ pub fn start(settings: &Settings, handle: Handle, port: Port, kept: &mut Kept) -
     Ok(Web { servers, stop })
 }
 
-/// Answers at the kept doors while nobody works behind them: to everybody why, until `down` is asked for.
-pub async fn stand_in(kept: &Kept, why: &str) {
+/// Answers at the kept doors while nobody works behind them, to everybody why. Says whether `down` was asked for within
+/// this time.
+pub async fn stand_in(kept: &Kept, why: &str, time: Duration) -> bool {
     let asked = watch::Sender::new(false);
     let everybody = api::standing_in(why);
     let down = asked.clone();
@@ -212,10 +213,17 @@ pub async fn stand_in(kept: &Kept, why: &str) {
     if let Some(port) = port.and_then(|port| TcpListener::from_std(port).ok()) {
         servers.spawn(serve(port, everybody, asked.subscribe()));
     }
+    let mut told = asked.subscribe();
     // The sender lives as long as this does.
-    let _ = asked.subscribe().wait_for(|asked| *asked).await;
+    if tokio::time::timeout(time, told.wait_for(|asked| *asked))
+        .await
+        .is_err()
+    {
+        return false;
+    }
     let answered = async { while servers.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_ANSWERS, answered).await;
+    true
 }
 
 fn shown(door: Door) -> Router {

@@ -15,6 +15,8 @@ use super::expression::{OLD, SELF};
 pub(crate) const MOST: u64 = 1_000_000;
 /// What a pattern costs: it is compiled each time.
 const PATTERN: u64 = 2_000;
+/// What each eight letters of a text cost that a pattern is looked for in: the pattern may be in many states at each.
+const LETTERS: u64 = 128;
 /// How many values a part may stand for before only their size is followed.
 const FOLLOWED: usize = 10_000;
 
@@ -77,6 +79,19 @@ impl<'v> Bound<'v> {
         match &self.known {
             Some(values) => Self::known(values.iter().flat_map(|value| pick(value)).collect()),
             None => Self::sized(self.each, self.each),
+        }
+    }
+
+    /// One of its keys, if it is a table.
+    fn keys(&self) -> Self {
+        let texts = self.known.iter().flatten().filter_map(|value| value.as_object());
+        let longest = texts
+            .flat_map(|table| table.keys())
+            .map(|key| text(key.len()))
+            .max();
+        match &self.known {
+            Some(_) => Self::sized(0, longest.unwrap_or(1)),
+            None => Self::sized(0, self.each),
         }
     }
 
@@ -188,7 +203,7 @@ impl<'v, 'e> Walk<'v, 'e> {
                 let rounds = range.entries;
                 let known = self.names.len();
                 // A table's macros bind its keys, a list's its entries.
-                let entry = range.part(children).either(Bound::scalar());
+                let entry = range.part(children).either(range.keys());
                 if let Some(second) = &loops.iter_var2 {
                     self.names.push((second, entry.clone()));
                 }
@@ -198,7 +213,9 @@ impl<'v, 'e> Walk<'v, 'e> {
                 self.part(&loops.loop_cond);
                 let step = self.part(&loops.loop_step);
                 let each = std::mem::replace(&mut self.steps, before);
-                self.step(rounds.saturating_mul(each.saturating_add(1)));
+                // The entry of each round is copied for it.
+                let round = each.saturating_add(range.each).saturating_add(1);
+                self.step(rounds.saturating_mul(round));
                 let made = Bound {
                     known: None,
                     entries: begin
@@ -237,7 +254,7 @@ impl<'v, 'e> Walk<'v, 'e> {
             (operators::CONDITIONAL, [_, one, other]) => one.clone().either(other.clone()),
             (operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT, _) => Bound::scalar(),
             ("matches", _) => {
-                self.step(PATTERN.saturating_add(weights.saturating_mul(8)));
+                self.step(PATTERN.saturating_add(weights.saturating_mul(LETTERS)));
                 Bound::scalar()
             }
             // Each entry may be compared as a whole.

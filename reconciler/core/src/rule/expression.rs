@@ -264,6 +264,12 @@ impl Reading {
             OLD => self.names_old = true,
             name => return self.name(name),
         }
+        if key.parts().len() > DEEPEST {
+            return self.refuse(
+                format!("the expression takes more than {DEEPEST} keys from one another"),
+                None,
+            );
+        }
         if !key.is_root() && !self.keys.contains(&key) {
             self.keys.push(key);
         }
