@@ -57,7 +57,15 @@ fn reconciler(lab: &Lab) -> Option<Process> {
 fn stopped_while_it_starts(lab: &Lab) -> (Child, Process) {
     let run = start(lab, "run");
     let lock = lab.state().join("lock");
-    eventually("it has entered", || lock.exists());
+    // The file alone is there a moment before it is locked.
+    let entered = || {
+        let Ok(facts) = std::fs::metadata(&lock) else {
+            return false;
+        };
+        let held = std::fs::read_to_string("/proc/locks").expect("the kernel lists them");
+        held.contains(&format!(":{} ", std::os::unix::fs::MetadataExt::ino(&facts)))
+    };
+    eventually("it has entered", entered);
     let process = reconciler(lab).expect("it lives");
     process.signal(Signal::STOP);
     eventually("it is stopped", || process.is_stopped());
