@@ -81,29 +81,32 @@ pub(super) fn check(
             continue;
         }
         let before = base.and_then(|base| completed(base, path));
-        let mut steps: Vec<(Option<&Candidate<'_>>, Value)> = way
-            .between
-            .iter()
-            // One that could never go live is no step.
-            .filter_map(|step| Some((Some(step), completed(step, path)?)))
+        // What goes live is the change as a whole: where that holds, it does not matter by which steps it came.
+        subject.old.clone_from(&before);
+        let broken: Vec<_> = about_old
+            .into_iter()
+            .filter_map(|(rule, owner)| Some((rule, owner, subject.judge(rule, owner)?)))
             .collect();
-        steps.push((None, subject.value.clone()));
-        let value = subject.value.clone();
-        for (rule, owner) in about_old {
-            // What goes live is the change as a whole: where that holds, it does not matter by which steps it came.
-            subject.old.clone_from(&before);
-            subject.value.clone_from(&value);
-            if subject.judge(rule, owner).is_none() {
-                continue;
-            }
+        if way.between.is_empty() {
+            findings.extend(broken.into_iter().map(|(_, _, mistake)| mistake));
+            continue;
+        }
+        if broken.is_empty() {
+            continue;
+        }
+        // One whose document cannot be read is no step.
+        let steps = way.between.iter();
+        let steps = steps.filter_map(|step| Some((step.revision, completed(step, path)?)));
+        let steps: Vec<_> = steps.chain([(None, subject.value.clone())]).collect();
+        for (rule, owner, _) in broken {
             let mut old = before.clone();
-            for (step, value) in &steps {
+            for (revision, value) in &steps {
                 subject.old = old.replace(value.clone());
                 subject.value.clone_from(value);
                 let Some(mut mistake) = subject.judge(rule, owner) else {
                     continue;
                 };
-                if let Some(revision) = step.and_then(|step| step.revision) {
+                if let Some(revision) = revision {
                     mistake.message = format!("{}, in the commit {}", mistake.message, revision.short());
                 }
                 findings.push(mistake);
