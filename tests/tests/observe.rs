@@ -24,8 +24,12 @@ fn commits_are_judged_and_told_and_nobody_is_touched_until_it_is_switched_off() 
     let next = lab.set(&[("b", "value = 2")]);
     let observed = lab.wait_kind("Observed", &next);
     assert_eq!(observed.message, "it would reload b");
+    // It is the base of what comes now; looked at again it is still the change that it was, and told once.
+    lab.lockstep(&["sync"]).done();
     let plan = lab.lockstep(&["plan"]).done();
     assert!(plan.contains("value  1 -> 2"), "{plan}");
+    let told = lab.events().into_iter().filter(|event| event.kind == "Observed");
+    assert_eq!(told.count(), 2);
     let broken = lab.publish(&[("config/config.toml", "[a\n")]);
     let rejected = lab.wait_kind("Rejected", &broken);
     assert!(rejected.message.contains("LS0101"), "{rejected:?}");

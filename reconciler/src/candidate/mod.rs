@@ -99,6 +99,17 @@ pub enum Judged {
     Refused(Refused),
 }
 
+impl Judged {
+    /// The revision that was judged.
+    #[must_use]
+    pub fn revision(&self) -> &Revision {
+        match self {
+            Self::Valid(validated) => validated.revision(),
+            Self::Refused(refused) => &refused.revision,
+        }
+    }
+}
+
 impl Validated {
     /// Whether its policy is known: not of what was taken up from the volume alone.
     #[must_use]

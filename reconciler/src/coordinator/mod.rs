@@ -89,10 +89,7 @@ struct Head {
 
 impl Head {
     fn revision(&self) -> &Revision {
-        match &self.judged {
-            Judged::Valid(validated) => validated.revision(),
-            Judged::Refused(refused) => &refused.revision,
-        }
+        self.judged.revision()
     }
 }
 

@@ -174,6 +174,14 @@ impl Observer {
     }
 
     fn head(&mut self, judged: Judged) {
+        // What was seen is the base of the next one, and for a new base the source judges its head anew.
+        if self
+            .head
+            .as_ref()
+            .is_some_and(|(head, _)| head == judged.revision())
+        {
+            return;
+        }
         match judged {
             Judged::Refused(refused) => {
                 self.tell("Rejected", Some(&refused.revision), refused.reason.clone());
