@@ -24,6 +24,7 @@ mod candidate;
 mod cli;
 mod clock;
 mod coordinator;
+mod daytime;
 mod events;
 mod history;
 mod lines;

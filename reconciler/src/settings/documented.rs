@@ -135,9 +135,15 @@ fn base(key: &str) -> toml::Table {
     } else {
         "signal = 'SIGHUP'"
     };
+    let window = if key.starts_with("window.") {
+        "[[window]]\nname = 'night'\nkind = 'deny'\ncron = '0 0 * * *'\nduration = '1h'\n\
+         emergency = [{ key = 'a.toml#a' }]\n"
+    } else {
+        ""
+    };
     toml::from_str(&format!(
         "[source]\nurl = '/srv/config.git'\n[volume]\npath = 'volume'\n\
-         [[service]]\nname = 'a'\nprocess = {{ command = ['a'] }}\nreload = {{ {reload} }}\n{probe}"
+         [[service]]\nname = 'a'\nprocess = {{ command = ['a'] }}\nreload = {{ {reload} }}\n{probe}\n{window}"
     ))
     .unwrap()
 }
