@@ -16,6 +16,7 @@
 //! | `access`, `net` | reaching a server: limits, trust, credentials |
 //! | `history` | commits: facts, ancestors, names |
 //! | `tree`, `walk`, `refusal` | what a revision publishes, and why not |
+//! | `tally` | how much a revision publishes, at the cost of what changed |
 //! | `commit` | a way back, committed and pushed |
 //! | `blobs` | contents by id, from any thread |
 //! | `wake`, `schedule` | when to look |
@@ -41,6 +42,7 @@ mod refusal;
 mod remote;
 mod schedule;
 mod spec;
+mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tree;
@@ -53,12 +55,14 @@ pub use commit::CommitError;
 pub use error::{CODES, Next, SourceError, code_in};
 pub use fetch::Head;
 pub use history::CommitFacts;
+pub use libgit::set_up;
 pub use mirror::Mirror;
 pub use net::hang_up::HangUp;
 pub use net::refused::{HostKey, Refused};
 pub use refusal::{Reason, Refusal, TreeRefused};
 pub use schedule::Schedule;
 pub use spec::{Bounds, Limits, SourceSpec};
+pub use tally::Tally;
 pub use wake::Watcher;
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod explain;
 mod github;
 mod guard;
 mod history;
+mod hook;
 mod moment;
 mod output;
 mod picture;
@@ -72,6 +73,7 @@ enum Command {
     History(history::History),
     Plan(plan::Plan),
     Validate(validate::Validate),
+    Hook(hook::Hook),
     Explain(explain::Explain),
     Sync(sync::Sync),
     Wait(wait::Wait),
@@ -214,6 +216,7 @@ pub fn main() -> ExitCode {
         Command::History(command) => command.execute(&settings),
         Command::Plan(command) => command.execute(&settings),
         Command::Validate(command) => command.execute(&settings),
+        Command::Hook(command) => command.execute(&settings),
         Command::Explain(command) => command.execute(),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),
