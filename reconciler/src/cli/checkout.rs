@@ -97,6 +97,14 @@ impl Checkout {
         Self::beside(scratch, repo, root.to_owned(), clone, &objects, published)
     }
 
+    /// Looks at the mirror of a reconciler, which may be running: nothing is written there.
+    pub(super) fn of_mirror(folder: &Path, published: &str) -> Result<Self, CheckoutError> {
+        let (scratch, _) = scratch(folder)?;
+        let repo = Repository::open_bare(folder).map_err(failed(folder, "it is opened"))?;
+        let objects = [repo.commondir().join("objects")];
+        Self::beside(scratch, repo, folder.to_owned(), true, &objects, published)
+    }
+
     /// The repository that git runs a hook in; `objects` are the folders in which git itself looks for objects
     /// there, those of a push that is not taken yet included.
     pub(super) fn of_hook(
