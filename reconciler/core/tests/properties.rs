@@ -147,10 +147,9 @@ proptest! {
         let read = |name, syntax| Document::parse(name, text.as_bytes(), syntax).ok();
         let json = read("c.json", Syntax::Json);
         let expected = serde_json::from_str::<serde_json::Value>(&text).ok();
-        match (&json, &expected) {
-            (Some(json), expected) => prop_assert_eq!(Some(json.value()), expected.as_ref()),
-            // Duplicates and numbers beyond 64 bits are refused here.
-            (None, _) => {}
+        // Duplicates and numbers beyond 64 bits are refused here alone.
+        if let Some(json) = &json {
+            prop_assert_eq!(Some(json.value()), expected.as_ref());
         }
         if let (Some(json), Some(yaml)) = (json, read("c.yaml", Syntax::Yaml)) {
             prop_assert_eq!(json.value(), yaml.value());

@@ -106,7 +106,7 @@ fn plain_in_yaml(text: &str) -> bool {
 }
 
 /// A value as TOML writes it, cut if it is long.
-pub(crate) fn literal(value: &Value) -> String {
+pub fn literal(value: &Value) -> String {
     cut(match value {
         Value::Null => "nothing".to_owned(),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
@@ -141,7 +141,7 @@ fn cut(mut text: String) -> String {
 }
 
 /// A bound or a default as people write it: `100` where the schema has `100.0`.
-pub(crate) fn plain(value: &Value) -> String {
+pub fn plain(value: &Value) -> String {
     match value.as_f64() {
         Some(number) if number.fract() == 0.0 && number.abs() < 1e15 => format!("{number:.0}"),
         Some(_) | None => literal(value),
