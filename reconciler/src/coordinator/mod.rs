@@ -60,6 +60,7 @@ use crate::daytime::DayTimer;
 use crate::events::{Event, EventLog};
 use crate::history::History;
 use crate::metrics::Metrics;
+use crate::runs::Runs;
 use crate::settings::Settings;
 use crate::store::LedgerStore;
 
@@ -141,6 +142,7 @@ struct Coordinator {
     store: LedgerStore,
     events: Arc<EventLog>,
     history: History,
+    runs: Runs,
     metrics: Arc<Metrics>,
     orders: Orders,
     reports: mpsc::UnboundedReceiver<Report>,
@@ -320,6 +322,11 @@ impl Coordinator {
         }
         self.metrics.follow(&status);
         self.tell_news(&status);
+        // Only a record for people, which stops nothing.
+        match self.runs.note(&status, Timestamp::now()) {
+            Ok(()) => drop(self.alarms.remove("runs")),
+            Err(error) => drop(self.alarms.insert("runs", error.to_string())),
+        }
         self.shown = Some(status);
         self.changed.send_modify(|version| *version += 1);
     }
