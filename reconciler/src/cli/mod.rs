@@ -14,6 +14,7 @@
 mod checkout;
 mod client;
 mod completions;
+mod convert;
 mod demo;
 mod doctor;
 mod down;
@@ -73,6 +74,7 @@ enum Command {
     Plan(plan::Plan),
     Validate(validate::Validate),
     Explain(explain::Explain),
+    Convert(convert::Convert),
     Sync(sync::Sync),
     Wait(wait::Wait),
     Rollback(undo::Rollback),
@@ -215,6 +217,7 @@ pub fn main() -> ExitCode {
         Command::Plan(command) => command.execute(&settings),
         Command::Validate(command) => command.execute(&settings),
         Command::Explain(command) => command.execute(),
+        Command::Convert(command) => command.execute(&settings),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),
         Command::Rollback(command) => command.execute(&settings),
