@@ -14,7 +14,8 @@ mod rules;
 mod variants;
 mod words;
 
-pub(crate) use words::{literal, nearest, plain};
+pub(crate) use words::nearest;
+pub use words::{literal, plain};
 
 use std::collections::{BTreeMap, BTreeSet};
 
