@@ -237,6 +237,8 @@ fn shown(found: &[Diagnostic]) -> String {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn the_toml_says_what_the_yaml_says_and_keeps_each_comment(document in document()) {
         let mut writer = Writer::default();
