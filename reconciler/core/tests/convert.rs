@@ -109,11 +109,22 @@ fn is_block(text: &str) -> bool {
         && text
             .lines()
             .all(|line| !line.is_empty() && !line.starts_with(' '))
-        && text.chars().all(|c| c == '\n' || !c.is_control())
+        && text.chars().all(|c| c == '\n' || !escaped(c))
+}
+
+/// Whether YAML allows a character only as an escape.
+fn escaped(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}' | '\u{2028}' | '\u{2029}')
 }
 
 fn quoted(text: &str) -> String {
-    serde_json::to_string(text).unwrap()
+    let json = serde_json::to_string(text).unwrap();
+    json.chars()
+        .map(|c| match c {
+            c if escaped(c) => format!("\\u{:04X}", u32::from(c)),
+            c => c.to_string(),
+        })
+        .collect()
 }
 
 fn flow(value: &Written) -> String {
@@ -123,7 +134,7 @@ fn flow(value: &Written) -> String {
         Written::Float(float) => format!("{float:?}"),
         Written::Text(text, style) => match style {
             Style::Plain if plain(text) => text.clone(),
-            Style::Single if !text.chars().any(char::is_control) => format!("'{}'", text.replace('\'', "''")),
+            Style::Single if !text.chars().any(escaped) => format!("'{}'", text.replace('\'', "''")),
             _ => quoted(text),
         },
         Written::List(entries, _) => {

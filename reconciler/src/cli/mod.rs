@@ -24,6 +24,7 @@ mod explain;
 mod github;
 mod guard;
 mod history;
+mod hook;
 mod moment;
 mod output;
 mod picture;
@@ -77,6 +78,7 @@ enum Command {
     Why(why::Why),
     Plan(plan::Plan),
     Validate(validate::Validate),
+    Hook(hook::Hook),
     Explain(explain::Explain),
     Convert(convert::Convert),
     Sync(sync::Sync),
@@ -222,6 +224,7 @@ pub fn main() -> ExitCode {
         Command::Why(command) => command.execute(&settings),
         Command::Plan(command) => command.execute(&settings),
         Command::Validate(command) => command.execute(&settings),
+        Command::Hook(command) => command.execute(&settings),
         Command::Explain(command) => command.execute(),
         Command::Convert(command) => command.execute(&settings),
         Command::Sync(command) => command.execute(&settings),

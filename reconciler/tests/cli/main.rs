@@ -17,6 +17,7 @@ const COMMANDS: [&str; 21] = [
     "status",
     "events",
     "history",
+    "hook",
     "completions",
     "man",
     "plan",

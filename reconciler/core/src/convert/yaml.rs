@@ -7,7 +7,7 @@ mod word;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use saphyr_parser::{Event, ScalarStyle};
+use granit_parser::{Event, ScalarStyle, StructureStyle};
 
 use steps::{Step, mark, steps, too_deep};
 
@@ -52,7 +52,7 @@ pub(super) fn read(
         Ok(steps) => steps,
         Err((at, why)) => {
             found.push(
-                Diagnostic::error(Code::YamlSyntax, path, why)
+                Diagnostic::error(Code::YamlUnreadable, path, why)
                     .at(mark(text, at))
                     .with_help("mend the YAML first: whatever reads it today stops here too"),
             );
@@ -88,7 +88,7 @@ pub(super) fn read(
 
 impl<'t> Reader<'t, '_> {
     fn document(mut self) -> Option<Tree> {
-        self.skip(|event| matches!(event, Event::StreamStart | Event::DocumentStart(_)));
+        self.skip(|event| matches!(event, Event::StreamStart | Event::DocumentStart(..)));
         let mut tree = Tree {
             head: Vec::new(),
             root: Group::default(),
@@ -110,7 +110,7 @@ impl<'t> Reader<'t, '_> {
             }
         }
         self.skip(|event| matches!(event, Event::DocumentEnd));
-        if let Some(Event::DocumentStart(_)) = self.peek().map(|step| &step.event) {
+        if let Some(Event::DocumentStart(..)) = self.peek().map(|step| &step.event) {
             let span = self.peek().map_or(0..0, |step| step.span.clone());
             self.refuse(
                 span,
@@ -161,10 +161,10 @@ impl<'t> Reader<'t, '_> {
                 let content = self.scalar(&text, style, tag.as_deref(), &span);
                 self.anchored(anchor, Node { content, span })
             }
-            Event::SequenceStart(anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "seq", &span);
                 let end = self.end_of(start);
-                let flow = self.text[end.start..].starts_with(']');
+                let flow = style == StructureStyle::Flow;
                 let limit = if flow { end.start } else { limit };
                 let column = self.column_of_dash(span.start, column);
                 let group = self.entries(false, flow, limit, column, depth);
@@ -174,10 +174,10 @@ impl<'t> Reader<'t, '_> {
                 };
                 self.anchored(anchor, node)
             }
-            Event::MappingStart(anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "map", &span);
                 let end = self.end_of(start);
-                let flow = self.text[end.start..].starts_with('}');
+                let flow = style == StructureStyle::Flow;
                 let limit = if flow { end.start } else { limit };
                 let column = self.peek().map_or(column, |first| first.column);
                 let group = self.entries(true, flow, limit, column, depth);
@@ -187,13 +187,8 @@ impl<'t> Reader<'t, '_> {
                 };
                 self.anchored(anchor, node)
             }
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd
-            | Event::SequenceEnd
-            | Event::MappingEnd => Node {
+            // No other step begins a value.
+            _ => Node {
                 content: Content::Null,
                 span,
             },
@@ -308,8 +303,11 @@ impl<'t> Reader<'t, '_> {
         let (start, block) = match self.peek() {
             Some(step) => (
                 step.span.start,
-                matches!(step.event, Event::MappingStart(..) | Event::SequenceStart(..))
-                    && !self.text[self.end_of(self.next).start..].starts_with([']', '}']),
+                matches!(
+                    step.event,
+                    Event::MappingStart(StructureStyle::Block, ..)
+                        | Event::SequenceStart(StructureStyle::Block, ..)
+                ),
             ),
             None => return self.node(limit, depth),
         };
@@ -335,7 +333,7 @@ impl<'t> Reader<'t, '_> {
         let first = group.entries.iter().find(|known| known.key == entry.key);
         if let Some(first) = first {
             let mut mistake = Diagnostic::error(
-                Code::YamlSyntax,
+                Code::YamlUnreadable,
                 self.path,
                 format!("the key `{}` stands here for the second time", entry.key),
             )

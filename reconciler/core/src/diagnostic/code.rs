@@ -46,6 +46,10 @@ codes! {
     NotLoaded = "LS0105",
     /// The keys of a document are too long.
     LongKeys = "LS0106",
+    /// A document is not JSON.
+    JsonSyntax = "LS0107",
+    /// A document is not YAML that every program reads the same.
+    YamlSyntax = "LS0108",
     /// A key that the schema does not know.
     UnknownKey = "LS0111",
     /// A key that the schema requires is missing.
@@ -77,7 +81,7 @@ codes! {
     /// A schema that the policy names is not in the revision.
     SchemaAbsent = "LS0204",
     /// A schema is not JSON.
-    JsonSyntax = "LS0205",
+    SchemaSyntax = "LS0205",
     /// A schema is not a valid JSON Schema.
     SchemaInvalid = "LS0206",
     /// A schema refers to something that is not in the repository.
@@ -105,7 +109,7 @@ codes! {
     /// A rule of the policy does not hold.
     RuleBroken = "LS0401",
     /// A file that is to be converted is not YAML.
-    YamlSyntax = "LS0501",
+    YamlUnreadable = "LS0501",
     /// Something in YAML that TOML cannot say.
     NoTomlValue = "LS0502",
     /// Something in YAML that TOML says differently, or that two readers of YAML take differently.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{Event, Parser, ScalarStyle, options};
 
 /// How deep tables and lists may be nested: what a reader of TOML takes within one value.
 pub(super) const MAX_DEPTH: usize = 80;
@@ -17,18 +17,19 @@ pub(super) struct Step<'t> {
 
 /// All steps of a text, with their places in bytes; else the place where it cannot be read, and why.
 pub(super) fn steps(text: &str) -> Result<Vec<Step<'_>>, (usize, String)> {
-    // The parser counts characters.
-    let bytes: Option<Vec<usize>> =
-        (!text.is_ascii()).then(|| text.char_indices().map(|(at, _)| at).collect());
-    let byte = |index: usize| match &bytes {
-        Some(bytes) => bytes.get(index).copied().unwrap_or(text.len()),
-        None => index.min(text.len()),
+    let options = options! {
+        emit_comments: false,
+        flow_nesting_limit: 2 * MAX_DEPTH,
+        block_nesting_limit: 2 * MAX_DEPTH,
     };
     let mut steps = Vec::new();
-    for step in Parser::new_from_str(text) {
-        let (event, span) = step.map_err(|error| (byte(error.marker().index()), error.info().to_owned()))?;
+    for step in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = step.map_err(|error| {
+            let at = error.marker().byte_offset().unwrap_or(text.len());
+            (at, error.info())
+        })?;
         let column = span.start.col();
-        let (start, end) = (byte(span.start.index()), byte(span.end.index()));
+        let Range { start, end } = span.byte_range().unwrap_or(text.len()..text.len());
         let end = match &event {
             // A quoted text's own span may run on to the end of its line.
             Event::Scalar(_, ScalarStyle::DoubleQuoted | ScalarStyle::SingleQuoted, ..) => {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use saphyr_parser::{ScalarStyle, Tag};
+use granit_parser::{ScalarStyle, Tag};
 
 use super::Reader;
 use crate::convert::scalar::{self, Flavour, Word};
@@ -20,7 +20,7 @@ impl Reader<'_, '_> {
     ) -> Content {
         let flavour = self.flavour.unwrap_or(Flavour::Yaml12);
         let as_text = || Content::Scalar(Scalar::Text(text.to_owned()));
-        let Some(tag) = tag.filter(|tag| !(tag.handle.is_empty() && tag.suffix == "!")) else {
+        let Some(tag) = tag.filter(|tag| tag.original() != "!") else {
             if style != ScalarStyle::Plain || tag.is_some() {
                 return as_text();
             }
@@ -39,7 +39,7 @@ impl Reader<'_, '_> {
             }
             return self.content(word, span);
         };
-        let word = match (tag.handle.as_str(), tag.suffix.as_str()) {
+        let word = match (tag.handle(), tag.suffix()) {
             (CORE, "str") | ("!", "") => return as_text(),
             (CORE, "timestamp") => scalar::moment(text).map(|moment| Word::Scalar(Scalar::Moment(moment))),
             (CORE, kind) => match (kind, flavour.word(text)) {
@@ -78,14 +78,15 @@ impl Reader<'_, '_> {
 
     pub(super) fn collection_tag(&mut self, tag: Option<&Tag>, plain: &str, span: &Range<usize>) {
         if let Some(tag) = tag
-            && !(tag.handle == CORE && tag.suffix == plain)
+            && tag.core_suffix() != Some(plain)
+            && tag.original() != "!"
         {
             self.tag(tag, span);
         }
     }
 
     fn tag(&mut self, tag: &Tag, span: &Range<usize>) {
-        let (name, help) = match (tag.handle.as_str(), tag.suffix.as_str()) {
+        let (name, help) = match (tag.handle(), tag.suffix()) {
             (CORE, "binary") => (
                 "!!binary".to_owned(),
                 "TOML has no binary data: without the tag its base64 becomes a text",
