@@ -9,7 +9,7 @@ mod harness;
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};
 
 /// The subcommands that have a help of their own.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: &[&str] = &[
     "doctor",
     "run",
     "guard",
