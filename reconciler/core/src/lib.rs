@@ -1,11 +1,13 @@
 //! Lockstep's decisions, without any I/O.
 
 pub mod admission;
+pub mod convert;
 pub mod counts;
 pub mod diagnostic;
 pub mod document;
 pub mod instances;
 pub mod ledger;
+pub mod lookup;
 pub mod plan;
 pub mod policy;
 pub mod reads;

@@ -14,8 +14,9 @@
 //! | `pack` | whether the mirror's packs are as they were written |
 //! | `fetch`, `local`, `copy`, `remote` | looking at the source and fetching from it |
 //! | `access`, `net` | reaching a server: limits, trust, credentials |
-//! | `history` | commits: facts, ancestors, names |
+//! | `history`, `set_by` | commits: facts, ancestors, names; which one gave a file what it says |
 //! | `tree`, `walk`, `refusal` | what a revision publishes, and why not |
+//! | `tally` | how much a revision publishes, at the cost of what changed |
 //! | `commit` | a way back, committed and pushed |
 //! | `blobs` | contents by id, from any thread |
 //! | `wake`, `schedule` | when to look |
@@ -40,7 +41,9 @@ mod pack;
 mod refusal;
 mod remote;
 mod schedule;
+mod set_by;
 mod spec;
+mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tree;
@@ -53,12 +56,15 @@ pub use commit::CommitError;
 pub use error::{CODES, Next, SourceError, code_in};
 pub use fetch::Head;
 pub use history::CommitFacts;
+pub use libgit::set_up;
 pub use mirror::Mirror;
 pub use net::hang_up::HangUp;
 pub use net::refused::{HostKey, Refused};
 pub use refusal::{Reason, Refusal, TreeRefused};
 pub use schedule::Schedule;
+pub use set_by::SetBy;
 pub use spec::{Bounds, Limits, SourceSpec};
+pub use tally::Tally;
 pub use wake::Watcher;
 
 #[cfg(test)]

@@ -11,9 +11,11 @@
 //! Results go to the standard output and everything else to the error output. Exit codes: 0 done, 1 refused or
 //! failed, 2 called wrongly, 3 the reconciler cannot be reached.
 
+mod at;
 mod checkout;
 mod client;
 mod completions;
+mod convert;
 mod demo;
 mod doctor;
 mod down;
@@ -22,6 +24,7 @@ mod explain;
 mod github;
 mod guard;
 mod history;
+mod hook;
 mod moment;
 mod output;
 mod picture;
@@ -34,6 +37,7 @@ mod sync;
 mod undo;
 mod validate;
 mod wait;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,9 +74,13 @@ enum Command {
     Status(status::Status),
     Events(events::Events),
     History(history::History),
+    At(at::At),
+    Why(why::Why),
     Plan(plan::Plan),
     Validate(validate::Validate),
+    Hook(hook::Hook),
     Explain(explain::Explain),
+    Convert(convert::Convert),
     Sync(sync::Sync),
     Wait(wait::Wait),
     Rollback(undo::Rollback),
@@ -212,9 +220,13 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.execute(&settings),
         Command::Events(command) => command.execute(&settings),
         Command::History(command) => command.execute(&settings),
+        Command::At(command) => command.execute(&settings),
+        Command::Why(command) => command.execute(&settings),
         Command::Plan(command) => command.execute(&settings),
         Command::Validate(command) => command.execute(&settings),
+        Command::Hook(command) => command.execute(&settings),
         Command::Explain(command) => command.execute(),
+        Command::Convert(command) => command.execute(&settings),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),
         Command::Rollback(command) => command.execute(&settings),

@@ -46,6 +46,10 @@ codes! {
     NotLoaded = "LS0105",
     /// The keys of a document are too long.
     LongKeys = "LS0106",
+    /// A document is not JSON.
+    JsonSyntax = "LS0107",
+    /// A document is not YAML that every program reads the same.
+    YamlSyntax = "LS0108",
     /// A key that the schema does not know.
     UnknownKey = "LS0111",
     /// A key that the schema requires is missing.
@@ -77,7 +81,7 @@ codes! {
     /// A schema that the policy names is not in the revision.
     SchemaAbsent = "LS0204",
     /// A schema is not JSON.
-    JsonSyntax = "LS0205",
+    SchemaSyntax = "LS0205",
     /// A schema is not a valid JSON Schema.
     SchemaInvalid = "LS0206",
     /// A schema refers to something that is not in the repository.
@@ -104,6 +108,20 @@ codes! {
     NotPublishable = "LS0304",
     /// A rule of the policy does not hold.
     RuleBroken = "LS0401",
+    /// A file that is to be converted is not YAML.
+    YamlUnreadable = "LS0501",
+    /// Something in YAML that TOML cannot say.
+    NoTomlValue = "LS0502",
+    /// Something in YAML that TOML says differently, or that two readers of YAML take differently.
+    SaidDifferently = "LS0503",
+    /// A mapping has a mistake.
+    MappingInvalid = "LS0504",
+    /// A key that the mapping does not name.
+    NotMapped = "LS0505",
+    /// A key or value that cannot become what the mapping wants.
+    NotConverted = "LS0506",
+    /// A value in which two documents differ that should say the same.
+    Differs = "LS0507",
 }
 
 impl std::fmt::Display for Code {
