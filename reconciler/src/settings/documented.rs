@@ -135,11 +135,15 @@ fn base(key: &str) -> toml::Table {
     } else {
         "signal = 'SIGHUP'"
     };
-    let window = if key.starts_with("window.") {
-        "[[window]]\nname = 'night'\nkind = 'deny'\ncron = '0 0 * * *'\nduration = '1h'\n\
-         emergency = [{ key = 'a.toml#a' }]\n"
-    } else {
-        ""
+    let window = match key {
+        key if key.starts_with("window.emergency.") => {
+            "[[window]]\nname = 'night'\nkind = 'deny'\ncron = '0 0 * * *'\nduration = '1h'\n\
+             emergency = [{ key = 'a.toml#a' }]\n"
+        }
+        key if key.starts_with("window.") => {
+            "[[window]]\nname = 'night'\nkind = 'deny'\ncron = '0 0 * * *'\nduration = '1h'\n"
+        }
+        _ => "",
     };
     toml::from_str(&format!(
         "[source]\nurl = '/srv/config.git'\n[volume]\npath = 'volume'\n\

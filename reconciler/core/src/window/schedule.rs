@@ -17,7 +17,7 @@ const SHORTEST: SignedDuration = SignedDuration::from_secs(1);
 const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 366);
 
 /// When a window is active. The duration is time that passes, whatever the clock shows meanwhile.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Schedule {
     cron: Cron,
     text: String,
@@ -149,6 +149,13 @@ impl Schedule {
 
     pub(super) fn day(&self) -> &[(SignedDuration, SignedDuration)] {
         &self.day
+    }
+}
+
+/// What was given, without what was made of it.
+impl std::fmt::Debug for Schedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Schedule({self}, except {:?})", self.except)
     }
 }
 
