@@ -7,7 +7,7 @@ use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use super::variants::{self, Verdict};
-use super::words::{entry, found, nearest, of_format, of_types, or, plain, table_word, written};
+use super::words::{entry, found, key, nearest, of_format, of_types, or, plain, table_word, written};
 use crate::diagnostic::{Code, Diagnostic, LISTED, Related};
 use crate::document::{Document, KeyPath, Syntax};
 use crate::policy::{Schema, from_pointer};
@@ -180,14 +180,14 @@ impl Explaining<'_> {
         }
     }
 
-    fn unknown(&mut self, error: &ValidationError<'_>, table: &KeyPath, key: &str) {
+    fn unknown(&mut self, error: &ValidationError<'_>, table: &KeyPath, name: &str) {
         let known = self
             .schema
             .map(|schema| schema.known_keys(table))
             .unwrap_or_default();
         // One that is there already was not meant, unless it may be repeated.
         let open = |known: &&str| self.document.get(&table.key(known)).is_none_or(Value::is_array);
-        let meant = nearest(key, known.iter().copied().filter(open));
+        let meant = nearest(name, known.iter().copied().filter(open));
         let help = match meant {
             Some(meant) => Some(format!("did you mean `{meant}`?")),
             None if known.is_empty() => Some("remove it".to_owned()),
@@ -201,7 +201,7 @@ impl Explaining<'_> {
             )),
             None => None,
         };
-        let at = table.key(key);
+        let at = table.key(name);
         let place = if table.is_root() {
             String::new()
         } else {
@@ -209,10 +209,14 @@ impl Explaining<'_> {
         };
         let span = self.document.key_span(&at);
         let message = format!("unknown key `{}`{place}", at.name());
+        let fix = meant
+            .filter(|_| self.document.place(&at).is_some())
+            .map(|meant| key(meant, self.document.syntax()));
         let meant = meant.map(|meant| table.key(meant));
         self.push(error, Code::UnknownKey, at, span, message, help);
         if let Some(last) = self.mistakes.last_mut() {
             last.meant = meant;
+            last.diagnostic.fix = fix;
         }
     }
 
@@ -262,7 +266,8 @@ impl Explaining<'_> {
         let meant = value
             .as_str()
             .and_then(|typed| nearest(typed, options.iter().filter_map(Value::as_str)));
-        let help = meant.map(|meant| format!("did you mean `{}`?", written(&Value::from(meant), syntax)));
+        let meant = meant.map(|meant| written(&Value::from(meant), syntax));
+        let help = meant.as_ref().map(|meant| format!("did you mean `{meant}`?"));
         let name = if at.is_root() {
             "the document".to_owned()
         } else {
@@ -270,6 +275,9 @@ impl Explaining<'_> {
         };
         let message = format!("{name} must be {listed}, not {}", found(&value, syntax));
         self.value(error, at, Code::NotAllowed, message, help);
+        if let Some(last) = self.mistakes.last_mut() {
+            last.diagnostic.fix = meant.filter(|_| self.document.place(at).is_some());
+        }
     }
 
     fn variants(

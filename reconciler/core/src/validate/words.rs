@@ -87,6 +87,14 @@ pub(super) fn written(value: &Value, syntax: Syntax) -> String {
     }
 }
 
+/// A key as this syntax writes it.
+pub(super) fn key(name: &str, syntax: Syntax) -> String {
+    match syntax {
+        Syntax::Toml => toml_edit::Key::new(name).display_repr().into_owned(),
+        Syntax::Json | Syntax::Yaml => written(&Value::from(name), syntax),
+    }
+}
+
 /// How a key with its value is written; the value is some text.
 pub(super) fn entry(key: &str, value: &str, syntax: Syntax) -> String {
     match syntax {
