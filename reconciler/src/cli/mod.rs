@@ -15,6 +15,7 @@ mod at;
 mod checkout;
 mod client;
 mod completions;
+mod convert;
 mod demo;
 mod doctor;
 mod down;
@@ -23,6 +24,7 @@ mod explain;
 mod github;
 mod guard;
 mod history;
+mod hook;
 mod moment;
 mod output;
 mod picture;
@@ -76,7 +78,9 @@ enum Command {
     Why(why::Why),
     Plan(plan::Plan),
     Validate(validate::Validate),
+    Hook(hook::Hook),
     Explain(explain::Explain),
+    Convert(convert::Convert),
     Sync(sync::Sync),
     Wait(wait::Wait),
     Rollback(undo::Rollback),
@@ -220,7 +224,9 @@ pub fn main() -> ExitCode {
         Command::Why(command) => command.execute(&settings),
         Command::Plan(command) => command.execute(&settings),
         Command::Validate(command) => command.execute(&settings),
+        Command::Hook(command) => command.execute(&settings),
         Command::Explain(command) => command.execute(),
+        Command::Convert(command) => command.execute(&settings),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),
         Command::Rollback(command) => command.execute(&settings),

@@ -3,12 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
+mod converting;
 mod harness;
 
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};
 
 /// The subcommands that have a help of their own.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: &[&str] = &[
     "doctor",
     "run",
     "guard",
@@ -16,11 +17,13 @@ const COMMANDS: [&str; 20] = [
     "status",
     "events",
     "history",
+    "hook",
     "completions",
     "man",
     "plan",
     "validate",
     "explain",
+    "convert",
     "sync",
     "wait",
     "rollback",
@@ -295,5 +298,5 @@ fn completions_and_manual_pages_know_every_command() {
 
 #[test]
 fn no_golden_file_is_left_over() {
-    every_golden_file_is_used(include_str!("main.rs"));
+    every_golden_file_is_used(concat!(include_str!("main.rs"), include_str!("converting.rs")));
 }
