@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jsonschema::error::ValidationErrorKind as Kind;
-use jsonschema::{JsonType, ValidationError};
+use jsonschema::ValidationError;
 use serde_json::Value;
 
 use super::variants::{self, Verdict};
