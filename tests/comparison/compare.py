@@ -122,8 +122,9 @@ def main():
     print("Made by [`compare.py`](../tests/comparison/compare.py), which anybody can run; the documents are in")
     print("[`mistakes.toml`](../tests/comparison/mistakes.toml). Each tool gets the same document and the same schema, with its")
     print(f"defaults: this build, taplo {version('taplo', '--version')} and check-jsonschema {version('check-jsonschema', '--version')}.")
-    print("The two rules across keys and the limit are Lockstep's own; a schema has no word for them. Numbers in front are line and")
-    print(f"column where the tool says them; texts are cut after {LONGEST} characters.\n")
+    print("The two rules across keys and the limit are Lockstep's own; a schema has no word for them. A merge key, a byte order mark and")
+    print("deep nesting are mistakes here because programs differ in how they read them. Numbers in front are line and column where the")
+    print(f"tool says them; texts are cut after {LONGEST} characters.\n")
     print("| | documents it reads | mistakes found |\n|---|---|---|")
     for tool, (judged, caught) in counts.items():
         print(f"| {tool} | {judged} | {caught} |")
