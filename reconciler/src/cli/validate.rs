@@ -229,6 +229,7 @@ pub(super) fn refused(report: &Report, files: &Sources) -> PlanView {
     PlanView {
         plan: None,
         refused: Some(text(report, files, Style::default()).trim_end().to_owned()),
+        warnings: None,
     }
 }
 

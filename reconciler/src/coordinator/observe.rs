@@ -221,9 +221,10 @@ impl Observer {
             Request::Status(answer) => drop(answer.send(self.status())),
             Request::Sync(answer) => self.source.sync(answer),
             Request::Plan(None, answer) => {
-                let view = self.valid.as_ref().map(|(_, plan)| PlanView {
+                let view = self.valid.as_ref().map(|(validated, plan)| PlanView {
                     plan: Some(plan.clone()),
                     refused: None,
+                    warnings: validated.warnings().map(str::to_owned),
                 });
                 let view =
                     view.ok_or_else(|| "no valid revision was seen yet: see `lockstep status`".to_owned());

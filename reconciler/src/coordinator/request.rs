@@ -68,6 +68,40 @@ pub struct PlanView {
     pub plan: Option<Plan>,
     /// The diagnostics of a refused revision, as `lockstep validate` prints them.
     pub refused: Option<String>,
+    /// The warnings about one that is not refused, as `lockstep validate` prints them.
+    pub warnings: Option<String>,
+}
+
+impl PlanView {
+    /// For people at a terminal; nothing when the revision was refused.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let mut out = lockstep_core::plan::text(self.plan.as_ref()?);
+        if let Some(warnings) = &self.warnings {
+            out.push_str(&format!("\n{warnings}\n"));
+        }
+        Some(out)
+    }
+
+    /// For a pull request, also of a revision that was refused.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let quoted = |text: &str| {
+            let lines: Vec<_> = text.lines().map(|line| format!("    {line}\n")).collect();
+            lines.concat()
+        };
+        let mut out = match (&self.plan, &self.refused) {
+            (Some(plan), _) => lockstep_core::plan::markdown(plan),
+            (None, refused) => format!(
+                "### Plan: it would be rejected\n\n{}",
+                quoted(refused.as_deref().unwrap_or_default())
+            ),
+        };
+        if let Some(warnings) = &self.warnings {
+            out.push_str(&format!("\nWarnings:\n\n{}", quoted(warnings)));
+        }
+        out
+    }
 }
 
 /// Whether a revision is live.
@@ -222,6 +256,7 @@ fn view(live: Option<&super::LiveRelease>, judged: &Judged, readers: &[Reader]) 
         Judged::Refused(refused) => PlanView {
             plan: None,
             refused: Some(refused.reason.clone()),
+            warnings: None,
         },
         Judged::Valid(validated) => {
             let live = live.map(|live| live.validated.snapshot());
@@ -229,6 +264,7 @@ fn view(live: Option<&super::LiveRelease>, judged: &Judged, readers: &[Reader]) 
             PlanView {
                 plan: Some(plan),
                 refused: None,
+                warnings: validated.warnings().map(str::to_owned),
             }
         }
     }

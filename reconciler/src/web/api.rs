@@ -184,6 +184,9 @@ pub struct PlanQuery {
     /// Whether the text for people is wanted as well.
     #[serde(default)]
     pub text: bool,
+    /// Whether the same for a pull request is wanted.
+    #[serde(default)]
+    pub markdown: bool,
 }
 
 /// A plan, with the text for people if it was asked for.
@@ -193,6 +196,8 @@ struct PlanAnswer {
     view: PlanView,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    markdown: Option<String>,
 }
 
 pub(super) async fn plan(
@@ -203,12 +208,9 @@ pub(super) async fn plan(
         .ask(|answer| Request::Plan(query.rev, answer))
         .await?
         .map_err(refused)?;
-    let text = view
-        .plan
-        .as_ref()
-        .filter(|_| query.text)
-        .map(lockstep_core::plan::text);
-    Ok(Json(PlanAnswer { view, text }).into_response())
+    let text = query.text.then(|| view.text()).flatten();
+    let markdown = query.markdown.then(|| view.markdown());
+    Ok(Json(PlanAnswer { view, text, markdown }).into_response())
 }
 
 pub(super) async fn sync(State(door): State<Door>) -> Result<Json<Synced>, Failed> {
