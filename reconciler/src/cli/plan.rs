@@ -74,9 +74,9 @@ impl Plan {
 
     /// The two commits of `A..B`; HEAD where one is left out.
     fn range(&self) -> Option<(&str, &str)> {
-        let head = |text| if text == "" { "HEAD" } else { text };
+        let or_head = |text| Some(text).filter(|text: &&str| !text.is_empty()).unwrap_or("HEAD");
         let (from, to) = self.revision.as_deref()?.split_once("..")?;
-        Some((head(from), head(to)))
+        Some((or_head(from), or_head(to)))
     }
 
     fn ask_reconciler(&self, settings: &Settings) -> Result<(), Failure> {
