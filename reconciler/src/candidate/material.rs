@@ -158,7 +158,7 @@ impl Material {
 }
 
 /// The limits that bound what is read at all: the policy's own, within which validation judges the rest.
-fn limits(policy: Option<&[u8]>) -> Limits {
+pub(super) fn limits(policy: Option<&[u8]>) -> Limits {
     let limits = policy
         .map(|policy| Policy::read(policy).0.limits)
         .unwrap_or_default();

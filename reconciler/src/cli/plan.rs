@@ -74,7 +74,11 @@ impl Plan {
 
     /// The two commits of `A..B`; HEAD where one is left out.
     fn range(&self) -> Option<(&str, &str)> {
-        let or_head = |text| Some(text).filter(|text: &&str| !text.is_empty()).unwrap_or("HEAD");
+        let or_head = |text| {
+            Some(text)
+                .filter(|text: &&str| !text.is_empty())
+                .unwrap_or("HEAD")
+        };
         let (from, to) = self.revision.as_deref()?.split_once("..")?;
         Some((or_head(from), or_head(to)))
     }

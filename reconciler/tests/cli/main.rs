@@ -8,7 +8,7 @@ mod harness;
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};
 
 /// The subcommands that have a help of their own.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: &[&str] = &[
     "doctor",
     "run",
     "guard",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 22] = [
     "history",
     "at",
     "why",
+    "hook",
     "completions",
     "man",
     "plan",
