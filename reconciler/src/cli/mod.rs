@@ -15,6 +15,7 @@ mod at;
 mod checkout;
 mod client;
 mod completions;
+mod convert;
 mod demo;
 mod doctor;
 mod down;
@@ -79,6 +80,7 @@ enum Command {
     Validate(validate::Validate),
     Hook(hook::Hook),
     Explain(explain::Explain),
+    Convert(convert::Convert),
     Sync(sync::Sync),
     Wait(wait::Wait),
     Rollback(undo::Rollback),
@@ -224,6 +226,7 @@ pub fn main() -> ExitCode {
         Command::Validate(command) => command.execute(&settings),
         Command::Hook(command) => command.execute(&settings),
         Command::Explain(command) => command.execute(),
+        Command::Convert(command) => command.execute(&settings),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),
         Command::Rollback(command) => command.execute(&settings),

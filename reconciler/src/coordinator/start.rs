@@ -497,6 +497,7 @@ async fn begin(
         looked_for: None,
         aside: tokio::task::JoinSet::new(),
         down: None,
+        stopping: false,
         shown: None,
         reread: false,
         settings_next: None,
