@@ -17,3 +17,4 @@ pub mod service;
 pub mod status;
 pub mod tree;
 pub mod validate;
+pub mod window;

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+use lockstep_core::admission::Passage;
 use lockstep_core::diagnostic::{Style, text};
-use lockstep_core::plan::plan;
+use lockstep_core::plan::{self, plan};
 use lockstep_core::policy::POLICY_PATH;
 use lockstep_core::validate::Scope;
+use lockstep_core::window::{Gate, GoesOut, Windows};
 use serde_json::Value;
 
 use super::checkout::Checkout;
@@ -148,10 +151,12 @@ impl Plan {
                         live.as_ref().map(Material::snapshot),
                         Reader::plan_inputs(&readers),
                     );
+                    let plan = plan(live.as_ref(), &material.snapshot(), &inputs);
                     let warnings =
                         (!report.is_empty()).then(|| text(&report, material.files(), Style::default()));
                     PlanView {
-                        plan: Some(plan(live.as_ref(), &material.snapshot(), &inputs)),
+                        goes_out: settings.and_then(|settings| goes_out(&settings.windows, &plan)),
+                        plan: Some(plan),
                         refused: None,
                         warnings: warnings.map(|warnings| warnings.trim_end().to_owned()),
                     }
@@ -184,4 +189,19 @@ impl Plan {
             None => Ok(()),
         }
     }
+}
+
+/// When it would go out, as far as the settings say: what settled before only the reconciler knows.
+fn goes_out(windows: &Windows, plan: &plan::Plan) -> Option<GoesOut> {
+    if windows.is_empty() || plan.is_empty() {
+        return None;
+    }
+    let gate = windows.at(Timestamp::now());
+    let passage = match &gate {
+        Gate::Open { .. } => None,
+        Gate::Closed(closed) => windows
+            .let_pass(closed, plan)
+            .then(|| Passage::Emergency.to_string()),
+    };
+    Some(GoesOut::of(&gate, passage))
 }

@@ -225,6 +225,7 @@ impl Observer {
                     plan: Some(plan.clone()),
                     refused: None,
                     warnings: validated.warnings().map(str::to_owned),
+                    goes_out: None,
                 });
                 let view =
                     view.ok_or_else(|| "no valid revision was seen yet: see `lockstep status`".to_owned());
@@ -233,6 +234,7 @@ impl Observer {
             Request::Plan(Some(_), answer) => drop(answer.send(refused())),
             Request::Reached(_, answer) => drop(answer.send(refused())),
             Request::Retry(answer) => drop(answer.send(refused())),
+            Request::Pass(_, answer) => drop(answer.send(refused())),
             Request::Suspend(_, answer) => drop(answer.send(refused())),
             Request::Commit(_, answer) => drop(answer.send(refused())),
             Request::Down(answer) => {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use jsonschema::error::ValidationErrorKind as Kind;
 use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind as Kind;
 use serde_json::Value;
 
 use super::variants::{self, Verdict};
