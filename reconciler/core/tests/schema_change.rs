@@ -159,16 +159,16 @@ fn changed(schema: &Value, other: &Value, choice: usize) -> Value {
         }
     }
     // A bound that moves by one.
-    if choice % 2 == 0
+    if choice.is_multiple_of(2)
         && let Some(table) = at.as_object_mut()
         && let Some((_, bound)) = table.iter_mut().find(|(_, value)| value.is_i64())
     {
-        *bound = json!(bound.as_i64().unwrap() + if choice % 4 == 0 { 1 } else { -1 });
+        *bound = json!(bound.as_i64().unwrap() + if choice.is_multiple_of(4) { 1 } else { -1 });
         return schema;
     }
     match (at.as_object_mut(), other.as_object()) {
         // A keyword of the other one, or one less.
-        (Some(table), Some(keywords)) if choice % 3 == 0 => {
+        (Some(table), Some(keywords)) if choice.is_multiple_of(3) => {
             if let Some((name, value)) = keywords.iter().nth(choice % 2) {
                 table.insert(name.clone(), value.clone());
             }
