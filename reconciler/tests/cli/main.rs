@@ -5,6 +5,7 @@
 
 mod converting;
 mod harness;
+mod schemas;
 
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};
 
@@ -26,6 +27,7 @@ const COMMANDS: &[&str] = &[
     "validate",
     "explain",
     "convert",
+    "schema",
     "sync",
     "wait",
     "rollback",
@@ -323,5 +325,9 @@ fn completions_and_manual_pages_know_every_command() {
 
 #[test]
 fn no_golden_file_is_left_over() {
-    every_golden_file_is_used(concat!(include_str!("main.rs"), include_str!("converting.rs")));
+    every_golden_file_is_used(concat!(
+        include_str!("main.rs"),
+        include_str!("converting.rs"),
+        include_str!("schemas.rs"),
+    ));
 }
