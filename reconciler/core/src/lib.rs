@@ -11,6 +11,7 @@ pub mod policy;
 pub mod reads;
 pub mod rollout;
 pub mod rule;
+pub mod secret;
 pub mod service;
 pub mod status;
 pub mod tree;

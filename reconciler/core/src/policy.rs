@@ -10,6 +10,7 @@ mod effect;
 mod effort;
 mod gather;
 mod schema;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,6 +22,7 @@ pub use effect::{KeyPattern, Restart};
 pub use gather::{gather, needs};
 pub use schema::references;
 pub(crate) use schema::{Schema, from_pointer};
+pub use secrets::Secrets;
 
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::document::{Document, KeyPath, Syntax};
@@ -32,7 +34,7 @@ use crate::validate::mistakes;
 pub const POLICY_PATH: &str = ".lockstep/policy.toml";
 
 /// The tables that newer builds know: not understood here, but worth another advice than a typing error.
-const KNOWN_ELSEWHERE: [&str; 2] = ["protect", "secrets"];
+const KNOWN_ELSEWHERE: [&str; 1] = ["protect"];
 
 /// A policy as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Policy {
     pub effects: Vec<Effect>,
     /// What must be true of the documents.
     pub rules: Vec<Rule>,
+    /// What is a secret, and what only looks like one.
+    pub secrets: Secrets,
 }
 
 /// One `[[document]]`.
@@ -109,6 +113,7 @@ impl Policy {
             limits: reading.limits(),
             effects: reading.effects(),
             rules: reading.rules(),
+            secrets: reading.secrets(),
         };
         (policy, reading.mistakes)
     }
@@ -167,12 +172,12 @@ struct Reading<'d> {
 impl Reading<'_> {
     fn tables(&self, name: &str) -> impl Iterator<Item = KeyPath> + use<> {
         let path = KeyPath::root().key(name);
-        let entries = self
-            .document
-            .get(&path)
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len);
-        (0..entries).map(move |at| path.index(at))
+        (0..self.entries(&path)).map(move |at| path.index(at))
+    }
+
+    fn entries(&self, list: &KeyPath) -> usize {
+        let list = self.document.get(list).and_then(Value::as_array);
+        list.map_or(0, Vec::len)
     }
 
     fn text(&self, path: &KeyPath) -> Option<(String, Range<usize>)> {
@@ -270,13 +275,8 @@ impl Reading<'_> {
                 continue;
             };
             let list = table.key("keys");
-            let entries = self
-                .document
-                .get(&list)
-                .and_then(Value::as_array)
-                .map_or(0, Vec::len);
             let mut keys = Vec::new();
-            for entry in (0..entries).map(|at| list.index(at)) {
+            for entry in (0..self.entries(&list)).map(|at| list.index(at)) {
                 let Some((text, _)) = self.text(&entry) else {
                     continue;
                 };

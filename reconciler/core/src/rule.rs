@@ -19,6 +19,7 @@ pub(crate) use expression::{Expression, Unclear};
 use crate::diagnostic::{Code, Diagnostic, Related, Severity};
 use crate::document::{Document, KeyPath, Part};
 use crate::policy::{POLICY_PATH, Schema};
+use crate::secret::kept;
 use crate::validate::{nearest, plain};
 
 /// One `[[rule]]`.
@@ -196,21 +197,21 @@ impl Subject<'_> {
     /// The values that decided, and whose rule it was.
     fn values(&self, rule: &Rule, owner: Owner<'_>, expression: &Expression) -> String {
         const SHOWN: usize = 4;
-        let scalar = |value: Option<&Value>| {
+        let scalar = |key: &KeyPath, value: Option<&Value>| {
             value
                 .filter(|value| !value.is_object() && !value.is_array())
-                .map(plain)
+                .map(|value| plain(&kept(key, value)))
         };
         let mut said: Vec<String> = Vec::new();
         for key in expression.keys() {
-            let Some(now) = scalar(at(&self.value, key)) else {
+            let Some(now) = scalar(key, at(&self.value, key)) else {
                 continue;
             };
             let before = self
                 .old
                 .as_ref()
                 .filter(|_| expression.names_old())
-                .and_then(|old| scalar(at(old, key)));
+                .and_then(|old| scalar(key, at(old, key)));
             let written = if self.document.get(key).is_none() {
                 " by default"
             } else {

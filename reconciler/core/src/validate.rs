@@ -11,6 +11,7 @@
 mod limits;
 pub(crate) mod mistakes;
 mod rules;
+mod secrets;
 mod variants;
 mod words;
 
@@ -24,6 +25,7 @@ use crate::diagnostic::{Code, Diagnostic, Findings, LISTED, Report, Sources};
 use crate::document::{Bare, Document, KeyPath, Syntax};
 use crate::policy::{DocumentPolicy, POLICY_PATH, Policy, Schema};
 use crate::rule::Rule;
+use crate::secret::Scanned;
 use crate::tree::{Tree, TreeChange, TreePath};
 
 /// A revision that is being judged, or that another is judged against.
@@ -41,7 +43,7 @@ pub struct Candidate<'a> {
 
 impl Candidate<'_> {
     /// The policy as far as it can be read; none if the revision has none.
-    fn policy(&self) -> Option<(Policy, Vec<Diagnostic>)> {
+    pub(crate) fn policy(&self) -> Option<(Policy, Vec<Diagnostic>)> {
         self.files.get(POLICY_PATH).map(|bytes| Policy::read(bytes))
     }
 
@@ -65,7 +67,7 @@ pub enum Scope<'a> {
     Changed(Candidate<'a>),
 }
 
-/// How a candidate came to be, for rules about the old value.
+/// How a candidate came to be, for rules about the old value, and what else judging it takes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Way<'a> {
     /// The commits between the base and the candidate along first parents, oldest first. A change that breaks a rule as
@@ -74,6 +76,19 @@ pub struct Way<'a> {
     /// The candidate's files settled before: the way back to them is not narrower than the way there was, and rules
     /// about the old value do not stand in it.
     pub settled_before: bool,
+    /// What was found looking for secrets; none where only what is at hand is looked through.
+    pub scanned: Option<&'a Scanned>,
+    /// The operator's own policy, which judges as well.
+    pub operator: Option<Operator<'a>>,
+}
+
+/// A policy that no change of the repository touches.
+#[derive(Debug, Clone, Copy)]
+pub struct Operator<'a> {
+    /// The file that it was read from.
+    pub path: &'a str,
+    /// What it says.
+    pub policy: &'a Policy,
 }
 
 /// Whether judging a candidate asks how it came to be: whether a rule of its policy, or of the base's, names the old
@@ -109,7 +124,8 @@ pub fn validate(
         }
     };
     rules::check(candidate, policy.as_ref(), base, way, &fit, &mut findings);
-    findings.report()
+    let scanned = secrets::check(candidate, policy.as_ref(), base, way, &mut findings);
+    secrets::keep(findings.report(), candidate, &scanned)
 }
 
 /// The documents that fit their schemas: only of those a rule has anything to say, and only once.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use lockstep_core::diagnostic::{Code, Diagnostic, Report, Sources};
 use lockstep_core::plan::Snapshot;
 use lockstep_core::policy::{POLICY_PATH, Policy, gather};
+use lockstep_core::secret::{Scanned, scan};
 use lockstep_core::tree::Tree;
 use lockstep_core::validate::{Candidate, Scope, Way, asks_for_way, published_path, validate};
 use lockstep_protocol::Revision;
@@ -27,6 +28,8 @@ pub struct Material {
     pub(super) prefix: String,
     /// Whether somebody made the commit: one that was made only to be looked at has a name that means nothing.
     pub(super) committed: bool,
+    /// What was found looking for secrets, once that was done.
+    scanned: Option<Scanned>,
 }
 
 impl Material {
@@ -65,7 +68,42 @@ impl Material {
             files,
             prefix,
             committed: true,
+            scanned: None,
         })
+    }
+
+    /// One whose files lie on the volume: what is known of it is what is at hand.
+    pub(super) fn of_release(commit: CommitFacts, tree: Tree, files: Sources, prefix: String) -> Self {
+        Self {
+            commit,
+            tree,
+            files,
+            prefix,
+            committed: true,
+            scanned: None,
+        }
+    }
+
+    /// Looks for secrets in what differs from a base. What they are found in is kept, so that their places can be told.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn scan(&mut self, mirror: &Mirror, base: Option<&Self>) -> Result<(), SourceError> {
+        let blobs = mirror.blobs()?;
+        let most = mirror.spec().limits.file_bytes;
+        let base = base.map(Self::candidate);
+        let (scanned, files) = scan(&self.candidate(), base.as_ref(), None, |path| {
+            match self.tree.get(path) {
+                // One that is too large is refused as such.
+                Some(file) if file.size <= most => {
+                    blobs.read(file.blob).map(|contents| Some(Arc::from(contents)))
+                }
+                Some(_) | None => Ok(Some(Arc::from([]))),
+            }
+        })?;
+        self.files.extend(files);
+        self.scanned = Some(scanned);
+        Ok(())
     }
 
     /// The same, of a commit that was made only to be looked at: it goes without its name.
@@ -91,7 +129,11 @@ impl Material {
         let candidate = self.candidate();
         let base = base.map(Self::candidate);
         let Some(base) = base.filter(|base| asks_for_way(&candidate, base)) else {
-            return Ok(validate(&candidate, base.as_ref(), Way::default(), scope));
+            let way = Way {
+                scanned: self.scanned.as_ref(),
+                ..Way::default()
+            };
+            return Ok(validate(&candidate, base.as_ref(), way, scope));
         };
         let between = match base.revision {
             Some(since) => self.since(mirror, since)?,
@@ -101,6 +143,8 @@ impl Material {
         let way = Way {
             between: &between,
             settled_before: settled_before(),
+            scanned: self.scanned.as_ref(),
+            operator: None,
         };
         Ok(validate(&candidate, Some(&base), way, scope))
     }
@@ -125,6 +169,7 @@ impl Material {
                 files,
                 prefix: self.prefix.clone(),
                 committed: true,
+                scanned: None,
             })
         };
         // What was no tree that can be read never went live, and is no step.

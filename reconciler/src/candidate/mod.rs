@@ -182,13 +182,7 @@ impl Validated {
             };
             files.insert(name, contents.into());
         }
-        let material = Material {
-            commit,
-            tree,
-            files,
-            prefix: prefix.to_owned(),
-            committed: true,
-        };
+        let material = Material::of_release(commit, tree, files, prefix.to_owned());
         Ok(Self {
             whole: false,
             ..Self::assemble(material, None, readers)
@@ -223,13 +217,15 @@ pub fn judge(
     readers: &[Reader],
 ) -> Result<Judged, SourceError> {
     let scope = base.map_or(Scope::All, |base| Scope::Changed(base.material.candidate()));
-    let material = match Material::read(mirror, revision, base.map(|base| &base.material), readers, scope) {
+    let mut material = match Material::read(mirror, revision, base.map(|base| &base.material), readers, scope)
+    {
         Ok(material) => material,
         Err(error) => {
             let report = material::refusal(error)?;
             return Ok(refuse(revision, shown(&report, &Sources::new())));
         }
     };
+    material.scan(mirror, base.map(|base| &base.material))?;
     let settled_before = || {
         let snapshot = Snapshot::of(&material.candidate(), base.map(Validated::snapshot));
         before.contains(&snapshot.digest())

@@ -95,7 +95,10 @@ impl Plan {
         let read = |revision, older| Material::read(checkout.mirror(), revision, older, &readers, Scope::All);
         let live = base.as_ref().and_then(|(_, base)| read(base, None).ok());
         let view = match read(&revision, live.as_ref()) {
-            Ok(material) => {
+            Ok(mut material) => {
+                material
+                    .scan(checkout.mirror(), live.as_ref())
+                    .map_err(Failure::refused)?;
                 let material = if self.revision.is_some() {
                     material
                 } else {

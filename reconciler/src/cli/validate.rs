@@ -210,13 +210,14 @@ fn judged(subject: &Subject, base: Option<&Revision>) -> Result<(Report, Sources
     let readers: [Reader; 0] = [];
     // A base that cannot be published itself (an empty one, before the folder was there) is no base.
     let base = base.and_then(|base| Material::read(mirror, base, None, &readers, Scope::All).ok());
-    let material = match Material::read(mirror, &subject.revision, base.as_ref(), &readers, Scope::All) {
+    let mut material = match Material::read(mirror, &subject.revision, base.as_ref(), &readers, Scope::All) {
         Ok(material) => material,
         Err(error) => {
             let report = refusal(error).map_err(Failure::refused)?;
             return Ok((only(subject.below.as_deref(), report), Sources::new()));
         }
     };
+    material.scan(mirror, base.as_ref()).map_err(Failure::refused)?;
     // What settled before only the reconciler knows.
     let report = material
         .judge(mirror, base.as_ref(), Scope::All, || false)
@@ -240,12 +241,11 @@ fn only(below: Option<&str>, report: Report) -> Report {
         path.strip_prefix(folder)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let kept = report.diagnostics().iter().filter(|diagnostic| {
+    report.only(|diagnostic| {
         // What is not listed may lie there as well.
         diagnostic.code == Code::MoreMistakes
             || within(&diagnostic.path, below)
             || within(&diagnostic.path, policy)
             || within(below, &diagnostic.path)
-    });
-    Report::new(kept.cloned())
+    })
 }

@@ -11,6 +11,7 @@ use super::words::{found, literal, nearest, of_types, or, plain};
 use crate::diagnostic::{Code, Diagnostic, LISTED, Related};
 use crate::document::{Document, KeyPath};
 use crate::policy::{Schema, from_pointer};
+use crate::secret::{kept, shown};
 
 /// Explains the validator's errors about a document, a few more than are listed at most. The schema is where units and known keys come from.
 pub(crate) fn explain<'e>(
@@ -89,7 +90,7 @@ impl Explaining<'_> {
         } else {
             format!("`{}`", at.name())
         };
-        let value = error.instance().as_ref();
+        let value = &*kept(&at, error.instance().as_ref());
         let must = |what: String| format!("{name} must {what}, not {}", found(value));
         match error.kind() {
             Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
@@ -249,7 +250,7 @@ impl Explaining<'_> {
     }
 
     fn not_allowed(&mut self, error: &ValidationError<'_>, at: &KeyPath, options: &[Value]) {
-        let value = self.document.get(at).cloned().unwrap_or_default();
+        let value = shown(at, self.document.get(at).unwrap_or(&Value::Null));
         let listed = or(options
             .iter()
             .take(20)
@@ -282,7 +283,7 @@ impl Explaining<'_> {
                 }
             },
             Verdict::Wanted { words, options } if options.len() < words.len() => {
-                let value = self.document.get(at).cloned().unwrap_or_default();
+                let value = shown(at, self.document.get(at).unwrap_or(&Value::Null));
                 let message = format!("`{}` must be {}, not {}", at.name(), or(words), found(&value));
                 self.value(error, at, Code::NoVariant, message, None);
             }
@@ -320,7 +321,7 @@ impl Explaining<'_> {
         let again = (1..entries.len()).find(|i| entries[..*i].contains(&entries[*i]));
         let entry = again.map_or_else(|| at.clone(), |i| at.index(i));
         // For a schema 1 and 1.0 are the same; then no entry is marked.
-        let what = again.map_or_else(|| "an entry".to_owned(), |i| literal(&entries[i]));
+        let what = again.map_or_else(|| "an entry".to_owned(), |i| literal(&kept(&entry, &entries[i])));
         let message = format!("`{}` holds {what} twice", at.name());
         self.value(
             error,
