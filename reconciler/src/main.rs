@@ -9,7 +9,8 @@
 //! | [`agent`] | the instances of this machine, through the guard |
 //! | [`web`] | the API over the control socket and the web port, metrics, health |
 //! | [`progress`], [`telemetry`] | what takes long says how far it is; traces of rollouts |
-//! | [`events`], [`metrics`], [`store`], [`history`] | what is told, what is counted, what is remembered, how all ended |
+//! | [`events`], [`metrics`], [`store`] | what is told, what is counted, what is remembered |
+//! | [`history`], [`runs`] | how each candidate ended; what each instance ran and since when |
 //!
 //! Decisions are made in `lockstep-core`; the crates `lockstep-source`, `lockstep-volume` and
 //! `lockstep-guard` do git, files and processes.
@@ -29,6 +30,7 @@ mod history;
 mod lines;
 mod metrics;
 mod progress;
+mod runs;
 mod settings;
 mod store;
 mod telemetry;

@@ -238,7 +238,10 @@ fn have_target(install: bool) -> Result<(), String> {
     ))
 }
 
-/// Builds the archive and unpacks it; gives it and a folder with its programs and the tests' own service.
+/// What the scenarios run besides what is released.
+const OF_TESTS: [&str; 2] = ["lab-service", "lab-keeper"];
+
+/// Builds the archive and unpacks it; gives it and a folder with its programs and the tests' own.
 fn released() -> Result<(PathBuf, PathBuf), String> {
     // target/PROFILE/e2e
     let this = std::env::current_exe().map_err(|error| format!("its own path is unknown: {error}"))?;
@@ -254,7 +257,11 @@ fn released() -> Result<(PathBuf, PathBuf), String> {
     let mut archive = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     run(archive.args(["archive", "--out"]).arg(&out))?;
     println!("the archive was built in {} s", began.elapsed().as_secs());
-    run(&mut cargo(&["build", "--quiet", "--bin", "lab-service"]))?;
+    let mut of_tests = cargo(&["build", "--quiet"]);
+    for name in OF_TESTS {
+        of_tests.args(["--bin", name]);
+    }
+    run(&mut of_tests)?;
     let archive = std::fs::read_dir(&out)
         .map_err(failed)?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -267,7 +274,9 @@ fn released() -> Result<(PathBuf, PathBuf), String> {
         .arg(&out)
         .args(["--strip-components=1", "--wildcards", "*/bin/*"]))?;
     let programs = out.join("bin");
-    std::fs::copy(profile.join("lab-service"), programs.join("lab-service")).map_err(failed)?;
+    for name in OF_TESTS {
+        std::fs::copy(profile.join(name), programs.join(name)).map_err(failed)?;
+    }
     Ok((archive, programs))
 }
 

@@ -6,6 +6,7 @@ pub mod diagnostic;
 pub mod document;
 pub mod instances;
 pub mod ledger;
+pub mod lookup;
 pub mod plan;
 pub mod policy;
 pub mod reads;

@@ -15,7 +15,8 @@ mod secrets;
 mod variants;
 mod words;
 
-pub(crate) use words::{literal, nearest, plain};
+pub(crate) use words::nearest;
+pub use words::{literal, plain};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -146,7 +146,7 @@ fn first_line(message: &[u8]) -> &[u8] {
 }
 
 /// Bytes that somebody wrote as a label: text on one line, without what would steer a terminal, bounded.
-fn label(bytes: &[u8]) -> String {
+pub(crate) fn label(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars()
         .take(LABEL)

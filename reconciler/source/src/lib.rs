@@ -14,7 +14,7 @@
 //! | `pack` | whether the mirror's packs are as they were written |
 //! | `fetch`, `local`, `copy`, `remote` | looking at the source and fetching from it |
 //! | `access`, `net` | reaching a server: limits, trust, credentials |
-//! | `history` | commits: facts, ancestors, names |
+//! | `history`, `set_by` | commits: facts, ancestors, names; which one gave a file what it says |
 //! | `tree`, `walk`, `refusal` | what a revision publishes, and why not |
 //! | `commit` | a way back, committed and pushed |
 //! | `blobs` | contents by id, from any thread |
@@ -40,6 +40,7 @@ mod pack;
 mod refusal;
 mod remote;
 mod schedule;
+mod set_by;
 mod spec;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -58,6 +59,7 @@ pub use net::hang_up::HangUp;
 pub use net::refused::{HostKey, Refused};
 pub use refusal::{Reason, Refusal, TreeRefused};
 pub use schedule::Schedule;
+pub use set_by::SetBy;
 pub use spec::{Bounds, Limits, SourceSpec};
 pub use wake::Watcher;
 

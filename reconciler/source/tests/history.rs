@@ -189,3 +189,33 @@ fn settings_that_name_no_branch_or_folder_stop() {
          repository such as \"config\""
     );
 }
+
+#[test]
+fn a_value_was_set_by_the_commit_that_changed_it_and_came_by_the_merge() {
+    let origin = Origin::new();
+    let base = origin.publish_file("a", "x = 1\n");
+    origin.git(&["checkout", "-q", "-b", "side"]);
+    origin.write_file("a", "x = 2\n");
+    let set = origin.commit("Set it\n\nReviewed-by: Bob <bob@example.com>\nFixes: #3");
+    origin.write_file("a", "x = 2\n# a comment\n");
+    origin.commit("Explain it");
+    origin.git(&["checkout", "-q", "main"]);
+    origin.write_file("b", "1");
+    origin.commit("Something else");
+    origin.git(&["merge", "-q", "--no-commit", "--no-ff", "side"]);
+    let merge = origin.commit("Merge pull request #7");
+    let last = origin.publish_file("b", "2");
+    let (mirror, _state) = fetched(&origin);
+    let says = |number: &'static str| {
+        move |contents: Option<&[u8]>| {
+            contents.is_some_and(|text| String::from_utf8_lossy(text).contains(number))
+        }
+    };
+    let found = mirror.set_by(&last, "a", says("x = 2")).unwrap();
+    assert_eq!(found.commit.revision, set);
+    assert_eq!(found.merged.map(|merged| merged.revision), Some(merge));
+    assert_eq!(found.reviews, ["Reviewed-by: Bob <bob@example.com>"]);
+    let found = mirror.set_by(&base, "a", says("x = 1")).unwrap();
+    assert_eq!((found.commit.revision, found.merged), (base, None));
+    assert_eq!(mirror.said(&last, "nothing/here").unwrap(), None);
+}

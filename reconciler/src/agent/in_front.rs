@@ -116,8 +116,9 @@ mod tests {
 
     #[test]
     fn a_shell_is_known_and_what_a_program_passes_signals_on_to() {
-        // It says so once its child is there; the child holds on to the shell's end.
-        let script = "read x <&0 & echo ready; wait";
+        // It says so once its child is there, and waits for it. What runs behind has no input but what it is given by
+        // another number than 0: it would end at once.
+        let script = "exec 3<&0; read x <&3 & echo ready; wait";
         let shell = Command::new("/bin/sh")
             .args(["-c", script])
             .stdin(Stdio::piped())

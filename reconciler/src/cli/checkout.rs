@@ -90,27 +90,11 @@ impl Checkout {
                 reason: error.message().to_owned(),
             }
         };
-        let scratch = tempfile::Builder::new()
-            .prefix("lockstep-look-")
-            .tempdir()
-            .map_err(|source| CheckoutError::Scratch {
-                path: std::env::temp_dir(),
-                source,
-            })?;
         let clone = root.join(".git").exists();
-        let folder = scratch.path().join(MIRROR);
-        let bare = Repository::init_bare(&folder).map_err(git("a scratch repository is made"))?;
+        let (scratch, bare) = scratch(root)?;
         let repo = if clone {
             let repo = Repository::open(root).map_err(git("it is opened"))?;
-            // What the clone has is read where it lies.
-            let objects = repo.commondir().join("objects");
-            let alternates = folder.join("objects/info/alternates");
-            std::fs::write(&alternates, format!("{}\n", objects.display())).map_err(|source| {
-                CheckoutError::Scratch {
-                    path: alternates.clone(),
-                    source,
-                }
-            })?;
+            borrow(&scratch, &repo)?;
             repo
         } else {
             bare.set_workdir(root, false)
@@ -118,11 +102,31 @@ impl Checkout {
             bare
         };
         let spec = SourceSpec::new(root.to_string_lossy(), "main").publishing(published);
-        let mirror = Mirror::open(folder, spec)?;
+        let mirror = Mirror::open(scratch.path().join(MIRROR), spec)?;
         Ok(Self {
             root: root.to_owned(),
             repo,
             clone,
+            mirror,
+            scratch,
+        })
+    }
+
+    /// Looks at the mirror of a reconciler, which may be running: nothing is written there.
+    pub(super) fn of_mirror(folder: &Path, published: &str) -> Result<Self, CheckoutError> {
+        let (scratch, _) = scratch(folder)?;
+        let repo = Repository::open_bare(folder).map_err(|error| CheckoutError::Git {
+            root: folder.to_owned(),
+            doing: "it is opened",
+            reason: error.message().to_owned(),
+        })?;
+        borrow(&scratch, &repo)?;
+        let spec = SourceSpec::new(folder.to_string_lossy(), "main").publishing(published);
+        let mirror = Mirror::open(scratch.path().join(MIRROR), spec)?;
+        Ok(Self {
+            root: folder.to_owned(),
+            repo,
+            clone: true,
             mirror,
             scratch,
         })
@@ -267,6 +271,33 @@ impl Checkout {
         writer.commit().map_err(git)?;
         Ok(())
     }
+}
+
+/// A scratch folder with an empty mirror in it, to look at `root`.
+fn scratch(root: &Path) -> Result<(TempDir, Repository), CheckoutError> {
+    let scratch = tempfile::Builder::new()
+        .prefix("lockstep-look-")
+        .tempdir()
+        .map_err(|source| CheckoutError::Scratch {
+            path: std::env::temp_dir(),
+            source,
+        })?;
+    let bare = Repository::init_bare(scratch.path().join(MIRROR)).map_err(|error| CheckoutError::Git {
+        root: root.to_owned(),
+        doing: "a scratch repository is made",
+        reason: error.message().to_owned(),
+    })?;
+    Ok((scratch, bare))
+}
+
+/// What a repository has is read where it lies.
+fn borrow(scratch: &TempDir, repo: &Repository) -> Result<(), CheckoutError> {
+    let objects = repo.commondir().join("objects");
+    let alternates = scratch.path().join(MIRROR).join("objects/info/alternates");
+    std::fs::write(&alternates, format!("{}\n", objects.display())).map_err(|source| CheckoutError::Scratch {
+        path: alternates,
+        source,
+    })
 }
 
 fn revision(id: Oid) -> Revision {

@@ -11,6 +11,7 @@
 //! Results go to the standard output and everything else to the error output. Exit codes: 0 done, 1 refused or
 //! failed, 2 called wrongly, 3 the reconciler cannot be reached.
 
+mod at;
 mod checkout;
 mod client;
 mod completions;
@@ -34,6 +35,7 @@ mod sync;
 mod undo;
 mod validate;
 mod wait;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,6 +72,8 @@ enum Command {
     Status(status::Status),
     Events(events::Events),
     History(history::History),
+    At(at::At),
+    Why(why::Why),
     Plan(plan::Plan),
     Validate(validate::Validate),
     Explain(explain::Explain),
@@ -212,6 +216,8 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.execute(&settings),
         Command::Events(command) => command.execute(&settings),
         Command::History(command) => command.execute(&settings),
+        Command::At(command) => command.execute(&settings),
+        Command::Why(command) => command.execute(&settings),
         Command::Plan(command) => command.execute(&settings),
         Command::Validate(command) => command.execute(&settings),
         Command::Explain(command) => command.execute(),

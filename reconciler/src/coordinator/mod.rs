@@ -58,6 +58,7 @@ use crate::clock::Clock;
 use crate::events::{Event, EventLog};
 use crate::history::History;
 use crate::metrics::Metrics;
+use crate::runs::Runs;
 use crate::settings::Settings;
 use crate::store::LedgerStore;
 
@@ -137,6 +138,7 @@ struct Coordinator {
     store: LedgerStore,
     events: Arc<EventLog>,
     history: History,
+    runs: Runs,
     metrics: Arc<Metrics>,
     orders: Orders,
     reports: mpsc::UnboundedReceiver<Report>,
@@ -307,6 +309,11 @@ impl Coordinator {
         }
         self.metrics.follow(&status);
         self.tell_news(&status);
+        // Only a record for people, which stops nothing.
+        match self.runs.note(&status, Timestamp::now()) {
+            Ok(()) => drop(self.alarms.remove("runs")),
+            Err(error) => drop(self.alarms.insert("runs", error.to_string())),
+        }
         self.shown = Some(status);
         self.changed.send_modify(|version| *version += 1);
     }

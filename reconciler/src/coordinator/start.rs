@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::events::{Event as Record, EventLog};
 use crate::history::History;
 use crate::metrics::Metrics;
+use crate::runs::Runs;
 use crate::settings::{SETTINGS, Settings};
 use crate::store::{self, Desk, LedgerStore, StateLock, StoreError};
 use crate::telemetry::{self, Steps};
@@ -359,6 +360,7 @@ async fn begin(
     desk.write(SETTINGS, settings.file.as_os_str().as_encoded_bytes())?;
     let events = EventLog::open(state, &desk)?;
     let history = History::open(state, &desk)?;
+    let runs = Runs::open(state, &desk)?;
     let store = LedgerStore::open(desk)?;
 
     let readers = Reader::all(&settings);
@@ -456,6 +458,7 @@ async fn begin(
         store,
         events,
         history,
+        runs,
         metrics,
         orders,
         reports,

@@ -112,7 +112,8 @@ impl Snapshot {
     }
 
     /// What the schema of a document says about one of its keys.
-    pub(super) fn annotation(&self, path: &TreePath, key: &KeyPath, keyword: &str) -> Option<&Value> {
+    #[must_use]
+    pub fn annotation(&self, path: &TreePath, key: &KeyPath, keyword: &str) -> Option<&Value> {
         self.schemas.get(path)?.annotation(key, keyword)
     }
 

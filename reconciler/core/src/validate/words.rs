@@ -49,7 +49,7 @@ fn kind_of(number: &Number) -> &'static str {
 }
 
 /// A value as TOML writes it, cut if it is long.
-pub(crate) fn literal(value: &Value) -> String {
+pub fn literal(value: &Value) -> String {
     const LONGEST: usize = 60;
     let mut text = match value {
         Value::Null => "nothing".to_owned(),
@@ -81,7 +81,7 @@ pub(crate) fn literal(value: &Value) -> String {
 }
 
 /// A bound or a default as people write it: `100` where the schema has `100.0`.
-pub(crate) fn plain(value: &Value) -> String {
+pub fn plain(value: &Value) -> String {
     match value.as_f64() {
         Some(number) if number.fract() == 0.0 && number.abs() < 1e15 => format!("{number:.0}"),
         Some(_) | None => literal(value),
