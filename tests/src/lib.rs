@@ -38,6 +38,7 @@
 //! | [`followed`] | a lab whose repository is behind a server |
 //! | [`wait`] | the one place that sleeps |
 //! | `mounted` | a volume that is a file system of its own |
+//! | [`hooked`] | a repository with hooks, without a reconciler |
 //! | `keeper`, `bin/lab-keeper` | the end of a lab, also when its test was killed |
 //! | [`programs`] | what is tested, built once |
 //!
@@ -59,6 +60,7 @@ pub mod examples;
 pub mod failing;
 pub mod followed;
 mod foreign;
+pub mod hooked;
 mod keeper;
 mod lab;
 mod mounted;

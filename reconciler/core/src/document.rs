@@ -10,6 +10,8 @@ mod canonical;
 mod json;
 mod path;
 mod toml;
+mod yaml;
+mod yaml_scalar;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -37,15 +39,28 @@ const MOST_MISTAKES: usize = 2 * LISTED;
 pub enum Syntax {
     /// TOML 1.1: what documents and the policy are written in.
     Toml,
-    /// JSON: what schemas are written in.
+    /// JSON: what schemas are written in, and documents may be.
     Json,
+    /// YAML 1.2, its core schema: what documents may be written in.
+    Yaml,
 }
 
 impl Syntax {
     /// The syntax that a document of this name is written in; none if documents cannot be written so.
     #[must_use]
     pub fn of_document(path: &str) -> Option<Self> {
-        path.ends_with(".toml").then_some(Self::Toml)
+        match path.rsplit_once('.')?.1 {
+            "toml" => Some(Self::Toml),
+            "json" => Some(Self::Json),
+            "yaml" | "yml" => Some(Self::Yaml),
+            _ => None,
+        }
+    }
+
+    /// Whether a file of this name is judged although no policy names it: other tools' files are JSON and YAML, too.
+    #[must_use]
+    pub fn is_always_judged(path: &str) -> bool {
+        Self::of_document(path) == Some(Self::Toml)
     }
 }
 
@@ -54,13 +69,15 @@ impl Syntax {
 pub struct Place {
     /// The key as it is written; a list entry has none.
     pub key: Option<Range<usize>>,
-    /// The value; of a table with a header that header, of one that only dotted keys imply its key.
+    /// The value; of a table with a header that header, of one that only dotted keys imply its key, of one that has
+    /// no brackets its first key.
     pub value: Range<usize>,
 }
 
 /// A document that was read whole.
 #[derive(Debug, Clone)]
 pub struct Document {
+    syntax: Syntax,
     text: Arc<str>,
     value: Value,
     places: BTreeMap<KeyPath, Place>,
@@ -87,6 +104,7 @@ impl Document {
         let value = match syntax {
             Syntax::Toml => toml::read(text, &mut reading),
             Syntax::Json => json::read(text, &mut reading),
+            Syntax::Yaml => yaml::read(text, &mut reading),
         };
         let Reading {
             places,
@@ -96,6 +114,7 @@ impl Document {
         } = reading;
         if mistakes.is_empty() {
             return Ok(Self {
+                syntax,
                 text: text.into(),
                 value,
                 places,
@@ -111,6 +130,12 @@ impl Document {
             ))
         });
         Err(mistakes)
+    }
+
+    /// What it is written in.
+    #[must_use]
+    pub fn syntax(&self) -> Syntax {
+        self.syntax
     }
 
     /// The text.
@@ -161,6 +186,9 @@ impl Document {
     pub fn header_span(&self, path: &KeyPath) -> Range<usize> {
         self.nearest(path, |place| match &place.key {
             Some(key) if !self.text[place.value.clone()].starts_with('[') => key.clone(),
+            None if self.text[place.value.clone()].starts_with('{') => {
+                place.value.start..place.value.start + 1
+            }
             Some(_) | None => place.value.clone(),
         })
     }
@@ -234,6 +262,18 @@ impl<'a> Reading<'a> {
         if self.keys <= MOST_KEYS {
             self.bare.insert(path.clone(), bare);
         }
+    }
+
+    /// Says the same of a value that repeats another one.
+    fn bare_again(&mut self, from: &KeyPath, to: &KeyPath) {
+        let below = self
+            .bare
+            .range(from.clone()..)
+            .take_while(|(path, _)| path.starts_with(from));
+        let again: Vec<_> = below
+            .map(|(path, bare)| (to.below(&path.parts()[from.parts().len()..]), *bare))
+            .collect();
+        self.bare.extend(again);
     }
 
     /// Whether a key is short enough to be taken down once for each value below it.

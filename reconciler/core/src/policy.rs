@@ -19,7 +19,7 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 
 pub use effect::{KeyPattern, Restart};
-pub use gather::{gather, needs};
+pub use gather::gather;
 pub use schema::references;
 pub(crate) use schema::{Schema, from_pointer};
 pub use secrets::Secrets;
@@ -207,12 +207,12 @@ impl Reading<'_> {
                 continue;
             }
             if Syntax::of_document(&path).is_none() {
-                let message = format!("`{path}` is not a TOML document");
+                let message = format!("`{path}` is neither TOML, JSON nor YAML");
                 self.refuse(
                     Code::PolicyPath,
                     &path_key,
                     message,
-                    "a document's name ends in `.toml`",
+                    "a document's name ends in `.toml`, `.json`, `.yaml` or `.yml`",
                 );
                 continue;
             }

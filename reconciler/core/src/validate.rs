@@ -160,7 +160,11 @@ fn by_policy<'p>(
             // Its size is the mistake; reading it would be what the limit is there to prevent.
             continue;
         }
-        let document = match Document::parse(&rule.path, bytes, Syntax::Toml) {
+        // A policy that names another kind of file was refused.
+        let Some(syntax) = Syntax::of_document(&rule.path) else {
+            continue;
+        };
+        let document = match Document::parse(&rule.path, bytes, syntax) {
             Ok(document) => document,
             Err(mistakes) => {
                 findings.extend(mistakes);
@@ -263,7 +267,7 @@ fn by_syntax(candidate: &Candidate<'_>, scope: Scope<'_>, file_bytes: u64, findi
 
 /// The published documents to judge when no policy names them, in byte order of path.
 pub(crate) fn published_documents(tree: &Tree, scope: Scope<'_>) -> Vec<TreePath> {
-    let document = |path: &&TreePath| Syntax::of_document(path.as_str()).is_some();
+    let document = |path: &&TreePath| Syntax::is_always_judged(path.as_str());
     let all = || {
         tree.iter()
             .map(|(path, _)| path)

@@ -1,6 +1,6 @@
 //! What people see: one file a case below `diagnostics/`, the expected text beside it.
 //!
-//! `NAME.toml` is judged by `schema.json`; `policy-NAME.toml` is a policy over a document that is right;
+//! `NAME.toml`, `NAME.yaml` and `json-NAME.json` are judged by `schema.json`; `policy-NAME.toml` is a policy over a document that is right;
 //! `schema-NAME.json` is a schema for it. `UPDATE=1` writes what is missing or differs: read it, then commit it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -15,12 +15,12 @@ use common::Repo;
 use lockstep_core::diagnostic::{self, Code, Style};
 use lockstep_core::validate::{Scope, Way, validate};
 
-const POLICY: &str = r#"version = 1
-
-[[document]]
-path = "config/config.toml"
-schema = ".lockstep/schema/trading.json"
-"#;
+/// A policy for the document of a case.
+fn policy(document: &str) -> String {
+    format!(
+        "version = 1\n\n[[document]]\npath = \"{document}\"\nschema = \".lockstep/schema/trading.json\"\n"
+    )
+}
 
 const RIGHT: &str = r#"[trading]
 mode = "PAPER"
@@ -50,10 +50,15 @@ fn judged(name: &str) -> Repo {
     let mut add = |path: &str, standard: &[u8], own: bool| {
         repo.add(path, if own { &case } else { standard });
     };
-    let (policy, schema_case) = (name.starts_with("policy-"), name.starts_with("schema-"));
-    add(".lockstep/policy.toml", POLICY.as_bytes(), policy);
+    let (policy_case, schema_case) = (name.starts_with("policy-"), name.starts_with("schema-"));
+    let document = match name.rsplit_once('.').unwrap().1 {
+        "json" if !schema_case => "config/config.json",
+        "yaml" => "config/config.yaml",
+        _ => "config/config.toml",
+    };
+    add(".lockstep/policy.toml", policy(document).as_bytes(), policy_case);
     add(".lockstep/schema/trading.json", &schema, schema_case);
-    add("config/config.toml", RIGHT.as_bytes(), !policy && !schema_case);
+    add(document, RIGHT.as_bytes(), !policy_case && !schema_case);
     repo
 }
 
@@ -115,9 +120,10 @@ fn each_case_reads_as_expected() {
 fn each_expectation_has_its_case() {
     let cases = cases();
     let with = |name: &str, end: &str| cases.contains(&name.replace(".txt", end));
+    let is_there = |name: &str| [".toml", ".json", ".yaml"].iter().any(|end| with(name, end));
     let orphans: Vec<_> = cases
         .iter()
-        .filter(|name| name.ends_with(".txt") && !with(name, ".toml") && !with(name, ".json"))
+        .filter(|name| name.ends_with(".txt") && !is_there(name))
         .collect();
     assert!(orphans.is_empty(), "{orphans:?}");
 }

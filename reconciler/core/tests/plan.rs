@@ -318,3 +318,68 @@ Undoing it: reload of orchestrator; restart of scanner, whose connections are go
     assert_eq!(json["changes"][3]["key"], "trading.risk");
     assert_eq!(json["undo"]["to"], "release");
 }
+
+#[test]
+fn a_plan_reads_the_same_whatever_a_document_is_written_in() {
+    let of = |name: &str, risk: &str, host: &str| {
+        let text = match name.rsplit_once('.').unwrap().1 {
+            "toml" => format!("[trading]\nrisk = {risk}\n[ibkr]\nhost = \"{host}\"\n"),
+            "json" => format!("{{\"trading\": {{\"risk\": {risk}}}, \"ibkr\": {{\"host\": \"{host}\"}}}}"),
+            _ => format!("trading:\n  risk: {risk}\nibkr: {{ host: {host} }}\n"),
+        };
+        let mut repo = Repo::new("config");
+        repo.add(".lockstep/policy.toml", POLICY.replace("config.toml", name))
+            .add(".lockstep/schema/trading.json", SCHEMA)
+            .add(&format!("config/{name}"), text);
+        repo
+    };
+    for name in ["config.toml", "config.json", "config.yaml", "config.yml"] {
+        let trading = reads(&[&format!("{name}#trading.risk")]);
+        let ibkr = reads(&[&format!("{name}#ibkr")]);
+        let services = [("trading", &trading), ("ibkr", &ibkr)].map(|(name, reads)| PlanInput {
+            name,
+            reads,
+            reload_is_restart: false,
+        });
+        let planned = |from: &Repo, to: &Repo| {
+            let live = Snapshot::of(&from.candidate(), None);
+            plan(
+                Some(&live),
+                &Snapshot::of(&to.candidate(), Some(&live)),
+                &services,
+            )
+        };
+        let first = of(name, "0.02", "a");
+        let risk = planned(&first, &of(name, "0.03", "a"));
+        assert_eq!(keys(&risk), ["trading.risk"], "{name}");
+        assert_eq!(effects(&risk), ["reload", "unaffected"], "{name}");
+        assert_eq!(risk.changes[0].unit.as_deref(), Some("share of equity"), "{name}");
+        let host = planned(&first, &of(name, "0.02", "b"));
+        assert_eq!(effects(&host), ["unaffected", "restart"], "{name}");
+    }
+}
+
+#[test]
+fn a_null_that_is_written_is_not_a_key_that_is_absent() {
+    let repo = |text: &str| {
+        let mut repo = Repo::new("");
+        repo.add("a.json", text);
+        repo
+    };
+    let (absent, written) = (repo("{}"), repo(r#"{"a": null}"#));
+    let reads = reads(&["a.json#a"]);
+    let services = [PlanInput {
+        name: "s",
+        reads: &reads,
+        reload_is_restart: false,
+    }];
+    let live = Snapshot::of(&absent.candidate(), None);
+    let plan = plan(
+        Some(&live),
+        &Snapshot::of(&written.candidate(), Some(&live)),
+        &services,
+    );
+    assert_eq!(plan.services[0].effect, ServiceEffect::Reload);
+    let digest = |repo: &Repo| reads.digest(Snapshot::of(&repo.candidate(), None).published());
+    assert_ne!(digest(&absent), digest(&written));
+}

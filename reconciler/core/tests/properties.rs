@@ -44,6 +44,45 @@ fn toml_like() -> impl Strategy<Value = String> {
     vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
+/// Pieces of JSON and YAML, right and wrong.
+fn json_and_yaml_like() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "[a-c]{1,2}",
+        "-?[0-9]{1,25}",
+        Just("trading".to_owned()),
+        Just("\"kind\": ".to_owned()),
+        Just("\"labels\": {".to_owned()),
+        Just("source: ".to_owned()),
+        Just("\"t\\u00e4\"".to_owned()),
+        Just("\"\\ud800\"".to_owned()),
+        Just("'ä\u{1F600}'".to_owned()),
+        Just("&a ".to_owned()),
+        Just("*a".to_owned()),
+        Just("!!str ".to_owned()),
+        Just("<<: ".to_owned()),
+        Just("|\n  ".to_owned()),
+        Just("? ".to_owned()),
+        Just("---\n".to_owned()),
+        Just(".nan".to_owned()),
+        Just("1e999".to_owned()),
+        Just("null".to_owned()),
+        Just("\u{feff}".to_owned()),
+        Just("\r\n".to_owned()),
+        "[\\[\\]{},:\"'# \n\t\\\\+-]",
+        Just("\n- ".to_owned()),
+        Just("\n  ".to_owned()),
+        Just(": ".to_owned()),
+        Just("}".to_owned()),
+    ];
+    let shape = prop_oneof![
+        Just(("", "")),
+        Just(("{\"a\": ", "}")),
+        Just(("[", "]")),
+        Just(("a: ", "\n"))
+    ];
+    (shape, vec(piece, 0..30)).prop_map(|((open, close), pieces)| format!("{open}{}{close}", pieces.concat()))
+}
+
 fn judged(files: &[(&str, &[u8])]) -> (Repo, Report) {
     let mut repo = Repo::new("");
     for (path, contents) in files {
@@ -91,6 +130,30 @@ proptest! {
         let (repo, report) =
             judged(&[(".lockstep/policy.toml", POLICY.as_bytes()), ("s.json", SCHEMA.as_bytes()), ("c.toml", text.as_bytes())]);
         sound(&repo, &report);
+    }
+
+    #[test]
+    fn no_json_and_no_yaml_breaks_validation(text in json_and_yaml_like()) {
+        for name in ["c.json", "c.yaml"] {
+            let policy = POLICY.replace("c.toml", name);
+            let (repo, report) =
+                judged(&[(".lockstep/policy.toml", policy.as_bytes()), ("s.json", SCHEMA.as_bytes()), (name, text.as_bytes())]);
+            sound(&repo, &report);
+        }
+    }
+
+    #[test]
+    fn json_is_read_as_its_parser_reads_it_and_yaml_reads_it_the_same(text in json_and_yaml_like()) {
+        let read = |name, syntax| Document::parse(name, text.as_bytes(), syntax).ok();
+        let json = read("c.json", Syntax::Json);
+        let expected = serde_json::from_str::<serde_json::Value>(&text).ok();
+        // Duplicates and numbers beyond 64 bits are refused here alone.
+        if let Some(json) = &json {
+            prop_assert_eq!(Some(json.value()), expected.as_ref());
+        }
+        if let (Some(json), Some(yaml)) = (json, read("c.yaml", Syntax::Yaml)) {
+            prop_assert_eq!(json.value(), yaml.value());
+        }
     }
 
     #[test]

@@ -347,3 +347,26 @@ fn what_would_take_too_long_is_refused_before_it_is_begun() {
         assert_eq!(codes, [], "{expression}");
     }
 }
+
+#[test]
+fn rules_see_defaults_and_floats_in_each_syntax() {
+    let rules = rule(
+        "it",
+        "self.risk * 2 <= 0.1 && self.positions == 5 && self.weights.sum() > 2.5",
+    );
+    for (name, fits, breaks) in [
+        ("c.json", r#"{"weights": [1, 2]}"#, r#"{"weights": [1, 1]}"#),
+        ("c.yaml", "weights: [1, 2]\n", "weights:\n- 1\n- 1\n"),
+    ] {
+        let judged = |text: &str| {
+            let mut repo = repo(&rules, "");
+            let policy = format!("{DOCUMENT}{rules}").replace("c.toml", name);
+            repo.remove("c.toml")
+                .add(".lockstep/policy.toml", policy)
+                .add(name, text);
+            judged(&repo, None)
+        };
+        assert_eq!(codes(&judged(fits)), [], "{name}");
+        assert_eq!(codes(&judged(breaks)), [Code::RuleBroken], "{name}");
+    }
+}

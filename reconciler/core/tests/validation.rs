@@ -6,7 +6,7 @@ mod common;
 
 use common::Repo;
 use lockstep_core::diagnostic::{Code, Report};
-use lockstep_core::policy::{gather, needs, references};
+use lockstep_core::policy::{gather, references};
 use lockstep_core::validate::{Scope, Way, validate};
 
 const POLICY: &str = r#"
@@ -148,7 +148,7 @@ fn a_broken_file_that_a_schema_refers_to_is_reported_there() {
     repo.add(".lockstep/schema/other.json", "{");
     assert_eq!(
         codes(&judged(&repo, None)),
-        [(".lockstep/schema/other.json", Code::JsonSyntax)]
+        [(".lockstep/schema/other.json", Code::SchemaSyntax)]
     );
 }
 
@@ -255,9 +255,52 @@ fn gathering_reads_what_judging_looks_at_and_no_more() {
     assert_eq!(sources.keys().collect::<Vec<_>>(), expected);
     asked.sort_unstable();
     assert_eq!(asked, expected);
+}
+
+#[test]
+fn gathering_does_not_follow_what_only_looks_like_a_reference() {
+    let mut repo = Repo::new("");
+    repo.add(
+        ".lockstep/policy.toml",
+        POLICY.replace("config/config.toml", "api.json"),
+    );
+    repo.add(".lockstep/schema/trading.json", "{}");
+    repo.add("api.json", r#"{"$ref": "other.json"}"#)
+        .add("other.json", "{}");
+    let read = |path: &str| Ok::<_, std::convert::Infallible>(repo.files.get(path).cloned());
+    let Ok(sources) = gather(&repo.tree, "", Scope::All, &[], None, read);
+    assert!(sources.contains_key("api.json") && !sources.contains_key("other.json"));
+    assert!(judged(&repo, None).is_empty());
+}
+
+#[test]
+fn json_and_yaml_are_judged_where_a_policy_names_them_and_nowhere_else() {
+    let mut repo = Repo::new("");
+    for path in ["a.json", "b.yaml", "c.yml"] {
+        repo.add(path, "{ port: ");
+    }
+    assert!(judged(&repo, None).is_empty());
+    repo.add("s.json", r#"{"required": ["port"]}"#);
+    let documents = ["a.json", "b.yaml", "c.yml"]
+        .map(|path| format!("[[document]]\npath = \"{path}\"\nschema = \"s.json\"\n"));
+    repo.add(
+        ".lockstep/policy.toml",
+        format!("version = 1\n{}", documents.concat()),
+    );
     assert_eq!(
-        needs(POLICY.as_bytes()),
-        [".lockstep/schema/trading.json", "config/config.toml"]
+        codes(&judged(&repo, None)),
+        [
+            ("a.json", Code::JsonSyntax),
+            ("b.yaml", Code::YamlSyntax),
+            ("c.yml", Code::YamlSyntax)
+        ]
+    );
+    for path in ["a.json", "b.yaml", "c.yml"] {
+        repo.add(path, r#"{ "ports": 1 }"#);
+    }
+    assert_eq!(
+        codes(&judged(&repo, None)),
+        ["a.json", "b.yaml", "c.yml"].map(|path| (path, Code::MissingKey))
     );
 }
 

@@ -16,6 +16,7 @@
 //! | `access`, `net` | reaching a server: limits, trust, credentials |
 //! | `history`, `set_by` | commits: facts, ancestors, names; which one gave a file what it says |
 //! | `tree`, `walk`, `refusal` | what a revision publishes, and why not |
+//! | `tally` | how much a revision publishes, at the cost of what changed |
 //! | `commit` | a way back, committed and pushed |
 //! | `blobs` | contents by id, from any thread |
 //! | `wake`, `schedule` | when to look |
@@ -42,6 +43,7 @@ mod remote;
 mod schedule;
 mod set_by;
 mod spec;
+mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tree;
@@ -54,6 +56,7 @@ pub use commit::CommitError;
 pub use error::{CODES, Next, SourceError, code_in};
 pub use fetch::Head;
 pub use history::CommitFacts;
+pub use libgit::set_up;
 pub use mirror::Mirror;
 pub use net::hang_up::HangUp;
 pub use net::refused::{HostKey, Refused};
@@ -61,6 +64,7 @@ pub use refusal::{Reason, Refusal, TreeRefused};
 pub use schedule::Schedule;
 pub use set_by::SetBy;
 pub use spec::{Bounds, Limits, SourceSpec};
+pub use tally::Tally;
 pub use wake::Watcher;
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::net::carrier;
 ///   *hooks and configured commands* of a repository that somebody else put in their way; we run neither, and a
 ///   repository on the same machine nearly always belongs to the user of a git server.
 /// - Servers are reached by a transport of ours.
-pub(crate) fn set_up() {
+pub fn set_up() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         for level in [

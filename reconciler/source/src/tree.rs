@@ -130,7 +130,7 @@ impl Mirror {
     }
 
     /// The id of the published folder in a revision.
-    fn published(&self, revision: &Revision) -> Result<Oid, SourceError> {
+    pub(crate) fn published(&self, revision: &Revision) -> Result<Oid, SourceError> {
         let mut folder = self.find_commit(revision)?.tree_id();
         let mut inside = String::new();
         for part in self.spec.path.split('/').filter(|part| !part.is_empty()) {
@@ -343,14 +343,14 @@ impl<'tree> Folders<'tree> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum EntryKind {
+pub(crate) enum EntryKind {
     Folder,
     File,
     Symlink,
     Other,
 }
 
-fn kind_of(entry: &TreeEntry<'_>) -> EntryKind {
+pub(crate) fn kind_of(entry: &TreeEntry<'_>) -> EntryKind {
     match (entry.kind(), entry.filemode_raw()) {
         (Some(ObjectType::Tree), _) => EntryKind::Folder,
         (Some(ObjectType::Blob), 0o120_000) => EntryKind::Symlink,

@@ -29,7 +29,7 @@ pub struct Material {
     /// Whether somebody made the commit: one that was made only to be looked at has a name that means nothing.
     pub(super) committed: bool,
     /// What was found looking for secrets, once that was done.
-    scanned: Option<Scanned>,
+    pub(super) scanned: Option<Scanned>,
 }
 
 impl Material {
@@ -203,7 +203,7 @@ impl Material {
 }
 
 /// The limits that bound what is read at all: the policy's own, within which validation judges the rest.
-fn limits(policy: Option<&[u8]>) -> Limits {
+pub(super) fn limits(policy: Option<&[u8]>) -> Limits {
     let limits = policy
         .map(|policy| Policy::read(policy).0.limits)
         .unwrap_or_default();

@@ -9,9 +9,11 @@
 //! published before. The source's thread ([`worker`]) is where this happens: it owns the mirror, and the
 //! coordinator hears of the result.
 
+mod change;
 mod material;
 pub mod worker;
 
+pub use change::{Tallies, judge_change};
 pub use material::{Material, refusal};
 
 use std::collections::{BTreeMap, BTreeSet};

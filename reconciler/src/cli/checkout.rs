@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use git2::{Buf, Index, IndexAddOption, ObjectType, Oid, Repository, Signature};
+use git2::{Buf, Index, IndexAddOption, ObjectType, Oid, Repository, RepositoryInitOptions, Signature};
 use lockstep_core::policy::POLICY_PATH;
 use lockstep_protocol::Revision;
 use lockstep_source::{Mirror, SourceError, SourceSpec};
@@ -82,51 +82,70 @@ impl Checkout {
 
     /// Opens a root; `published` is the folder in it that is published, empty for all of it.
     pub(super) fn open(root: &Path, published: &str) -> Result<Self, CheckoutError> {
-        let git = |doing| {
-            let root = root.to_owned();
-            move |error: git2::Error| CheckoutError::Git {
-                root,
-                doing,
-                reason: error.message().to_owned(),
-            }
-        };
-        let clone = root.join(".git").exists();
+        let git = |doing| failed(root, doing);
         let (scratch, bare) = scratch(root)?;
-        let repo = if clone {
+        let clone = root.join(".git").exists();
+        let (repo, objects) = if clone {
             let repo = Repository::open(root).map_err(git("it is opened"))?;
-            borrow(&scratch, &repo)?;
-            repo
+            let objects = vec![repo.commondir().join("objects")];
+            (repo, objects)
         } else {
             bare.set_workdir(root, false)
                 .map_err(git("its files are looked at"))?;
-            bare
+            (bare, Vec::new())
         };
-        let spec = SourceSpec::new(root.to_string_lossy(), "main").publishing(published);
-        let mirror = Mirror::open(scratch.path().join(MIRROR), spec)?;
-        Ok(Self {
-            root: root.to_owned(),
-            repo,
-            clone,
-            mirror,
-            scratch,
-        })
+        Self::beside(scratch, repo, root.to_owned(), clone, &objects, published)
     }
 
     /// Looks at the mirror of a reconciler, which may be running: nothing is written there.
     pub(super) fn of_mirror(folder: &Path, published: &str) -> Result<Self, CheckoutError> {
         let (scratch, _) = scratch(folder)?;
-        let repo = Repository::open_bare(folder).map_err(|error| CheckoutError::Git {
-            root: folder.to_owned(),
-            doing: "it is opened",
-            reason: error.message().to_owned(),
-        })?;
-        borrow(&scratch, &repo)?;
-        let spec = SourceSpec::new(folder.to_string_lossy(), "main").publishing(published);
-        let mirror = Mirror::open(scratch.path().join(MIRROR), spec)?;
+        let repo = Repository::open_bare(folder).map_err(failed(folder, "it is opened"))?;
+        let objects = [repo.commondir().join("objects")];
+        Self::beside(scratch, repo, folder.to_owned(), true, &objects, published)
+    }
+
+    /// The repository that git runs a hook in; `objects` are the folders in which git itself looks for objects
+    /// there, those of a push that is not taken yet included.
+    pub(super) fn of_hook(
+        repo: Repository,
+        objects: &[PathBuf],
+        published: &str,
+    ) -> Result<Self, CheckoutError> {
+        let root = repo.workdir().unwrap_or_else(|| repo.path()).to_owned();
+        let (scratch, _) = scratch(&root)?;
+        let mut all = vec![repo.commondir().join("objects")];
+        all.extend_from_slice(objects);
+        Self::beside(scratch, repo, root, true, &all, published)
+    }
+
+    /// With a mirror in the scratch folder that reads objects where they lie.
+    fn beside(
+        scratch: TempDir,
+        repo: Repository,
+        root: PathBuf,
+        clone: bool,
+        objects: &[PathBuf],
+        published: &str,
+    ) -> Result<Self, CheckoutError> {
+        let folder = scratch.path().join(MIRROR);
+        if !objects.is_empty() {
+            let lines: String = objects
+                .iter()
+                .map(|folder| format!("{}\n", folder.display()))
+                .collect();
+            let alternates = folder.join("objects/info/alternates");
+            std::fs::write(&alternates, lines).map_err(|source| CheckoutError::Scratch {
+                path: alternates.clone(),
+                source,
+            })?;
+        }
+        let spec = SourceSpec::new(root.to_string_lossy(), "main").publishing(published);
+        let mirror = Mirror::open(folder, spec)?;
         Ok(Self {
-            root: folder.to_owned(),
+            root,
             repo,
-            clone: true,
+            clone,
             mirror,
             scratch,
         })
@@ -142,9 +161,16 @@ impl Checkout {
         self.clone
     }
 
+    /// Where git keeps what it knows of the repository, for all of its work trees.
+    pub(super) fn git_folder(&self) -> &Path {
+        self.repo.commondir()
+    }
+
     /// What a commit of all files as they lie there would be.
     pub(super) fn working_tree(&self) -> Result<Revision, CheckoutError> {
-        self.commit_of(|index| index.add_all(["*"], IndexAddOption::DEFAULT, None))
+        self.commit_of(self.index()?, |index| {
+            index.add_all(["*"], IndexAddOption::DEFAULT, None)
+        })
     }
 
     /// What a commit of what is staged would be.
@@ -154,7 +180,16 @@ impl Checkout {
                 root: self.root.clone(),
             });
         }
-        self.commit_of(|_| Ok(()))
+        let index = match std::env::var_os("GIT_INDEX_FILE") {
+            // `git commit FILE` and `git commit --all` prepare another index, and tell hooks so.
+            Some(file) => Index::open(Path::new(&file)).map_err(failed(&self.root, "its index is read"))?,
+            None => self.index()?,
+        };
+        self.commit_of(index, |_| Ok(()))
+    }
+
+    fn index(&self) -> Result<Index, CheckoutError> {
+        self.repo.index().map_err(failed(&self.root, "its index is read"))
     }
 
     /// The commit that a text names in the clone.
@@ -216,21 +251,15 @@ impl Checkout {
     /// Makes a commit of the index as `change` leaves it, in memory, and copies it to the scratch mirror.
     fn commit_of(
         &self,
+        mut index: Index,
         change: impl FnOnce(&mut Index) -> Result<(), git2::Error>,
     ) -> Result<Revision, CheckoutError> {
-        let git = |doing| {
-            move |error: git2::Error| CheckoutError::Git {
-                root: self.root.clone(),
-                doing,
-                reason: error.message().to_owned(),
-            }
-        };
+        let git = |doing| failed(&self.root, doing);
         let odb = self.repo.odb().map_err(git("its objects are opened"))?;
         // First in line: whatever is written from here on is written there, and only there.
         let memory = odb
             .add_new_mempack_backend(i32::MAX)
             .map_err(git("its objects are opened"))?;
-        let mut index = self.repo.index().map_err(git("its index is read"))?;
         change(&mut index).map_err(git("its files are read"))?;
         if index.has_conflicts() {
             return Err(CheckoutError::Conflicts {
@@ -273,31 +302,27 @@ impl Checkout {
     }
 }
 
-/// A scratch folder with an empty mirror in it, to look at `root`.
+/// A bare repository in a folder that goes with the value.
 fn scratch(root: &Path) -> Result<(TempDir, Repository), CheckoutError> {
-    let scratch = tempfile::Builder::new()
-        .prefix("lockstep-look-")
-        .tempdir()
-        .map_err(|source| CheckoutError::Scratch {
-            path: std::env::temp_dir(),
-            source,
-        })?;
-    let bare = Repository::init_bare(scratch.path().join(MIRROR)).map_err(|error| CheckoutError::Git {
-        root: root.to_owned(),
-        doing: "a scratch repository is made",
-        reason: error.message().to_owned(),
+    let made = tempfile::Builder::new().prefix("lockstep-look-").tempdir();
+    let scratch = made.map_err(|source| CheckoutError::Scratch {
+        path: std::env::temp_dir(),
+        source,
     })?;
+    let mut options = RepositoryInitOptions::new();
+    options.bare(true).external_template(false);
+    let bare = Repository::init_opts(scratch.path().join(MIRROR), &options)
+        .map_err(failed(root, "a scratch repository is made"))?;
     Ok((scratch, bare))
 }
 
-/// What a repository has is read where it lies.
-fn borrow(scratch: &TempDir, repo: &Repository) -> Result<(), CheckoutError> {
-    let objects = repo.commondir().join("objects");
-    let alternates = scratch.path().join(MIRROR).join("objects/info/alternates");
-    std::fs::write(&alternates, format!("{}\n", objects.display())).map_err(|source| CheckoutError::Scratch {
-        path: alternates,
-        source,
-    })
+fn failed(root: &Path, doing: &'static str) -> impl Fn(git2::Error) -> CheckoutError {
+    let root = root.to_owned();
+    move |error| CheckoutError::Git {
+        root: root.clone(),
+        doing,
+        reason: error.message().to_owned(),
+    }
 }
 
 fn revision(id: Oid) -> Revision {

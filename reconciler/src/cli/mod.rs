@@ -23,6 +23,7 @@ mod explain;
 mod github;
 mod guard;
 mod history;
+mod hook;
 mod moment;
 mod output;
 mod picture;
@@ -76,6 +77,7 @@ enum Command {
     Why(why::Why),
     Plan(plan::Plan),
     Validate(validate::Validate),
+    Hook(hook::Hook),
     Explain(explain::Explain),
     Sync(sync::Sync),
     Wait(wait::Wait),
@@ -220,6 +222,7 @@ pub fn main() -> ExitCode {
         Command::Why(command) => command.execute(&settings),
         Command::Plan(command) => command.execute(&settings),
         Command::Validate(command) => command.execute(&settings),
+        Command::Hook(command) => command.execute(&settings),
         Command::Explain(command) => command.execute(),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),

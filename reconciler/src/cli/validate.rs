@@ -6,6 +6,7 @@ use lockstep_core::diagnostic::{Code, Report, Severity, Sources, Style, json, te
 use lockstep_core::policy::POLICY_PATH;
 use lockstep_core::validate::Scope;
 use lockstep_protocol::Revision;
+use lockstep_source::Mirror;
 
 use super::checkout::{Checkout, CheckoutError};
 use super::{Failure, SettingsFile, github, output};
@@ -206,23 +207,29 @@ fn below(path: &Path, root: &Path) -> Result<Option<String>, CheckoutError> {
 
 /// All diagnostics of the subject, and the contents they point into.
 fn judged(subject: &Subject, base: Option<&Revision>) -> Result<(Report, Sources), Failure> {
-    let mirror = subject.checkout.mirror();
+    let (report, files) = judge(subject.checkout.mirror(), &subject.revision, base)?;
+    Ok((only(subject.below.as_deref(), report), files))
+}
+
+/// All diagnostics of a revision, and the contents they point into.
+pub(super) fn judge(
+    mirror: &Mirror,
+    revision: &Revision,
+    base: Option<&Revision>,
+) -> Result<(Report, Sources), Failure> {
     let readers: [Reader; 0] = [];
     // A base that cannot be published itself (an empty one, before the folder was there) is no base.
     let base = base.and_then(|base| Material::read(mirror, base, None, &readers, Scope::All).ok());
-    let mut material = match Material::read(mirror, &subject.revision, base.as_ref(), &readers, Scope::All) {
+    let mut material = match Material::read(mirror, revision, base.as_ref(), &readers, Scope::All) {
         Ok(material) => material,
-        Err(error) => {
-            let report = refusal(error).map_err(Failure::refused)?;
-            return Ok((only(subject.below.as_deref(), report), Sources::new()));
-        }
+        Err(error) => return Ok((refusal(error).map_err(Failure::refused)?, Sources::new())),
     };
     material.scan(mirror, base.as_ref()).map_err(Failure::refused)?;
     // What settled before only the reconciler knows.
     let report = material
         .judge(mirror, base.as_ref(), Scope::All, || false)
         .map_err(Failure::refused)?;
-    Ok((only(subject.below.as_deref(), report), material.files().clone()))
+    Ok((report, material.files().clone()))
 }
 
 /// A plan that there is not, with the diagnostics as the reconciler writes them.

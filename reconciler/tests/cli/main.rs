@@ -8,7 +8,7 @@ mod harness;
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};
 
 /// The subcommands that have a help of their own.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "doctor",
     "run",
     "guard",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 20] = [
     "status",
     "events",
     "history",
+    "hook",
     "completions",
     "man",
     "plan",

@@ -46,6 +46,10 @@ codes! {
     NotLoaded = "LS0105",
     /// The keys of a document are too long.
     LongKeys = "LS0106",
+    /// A document is not JSON.
+    JsonSyntax = "LS0107",
+    /// A document is not YAML that every program reads the same.
+    YamlSyntax = "LS0108",
     /// A key that the schema does not know.
     UnknownKey = "LS0111",
     /// A key that the schema requires is missing.
@@ -77,7 +81,7 @@ codes! {
     /// A schema that the policy names is not in the revision.
     SchemaAbsent = "LS0204",
     /// A schema is not JSON.
-    JsonSyntax = "LS0205",
+    SchemaSyntax = "LS0205",
     /// A schema is not a valid JSON Schema.
     SchemaInvalid = "LS0206",
     /// A schema refers to something that is not in the repository.

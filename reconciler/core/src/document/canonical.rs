@@ -4,13 +4,16 @@ use serde_json::Value;
 
 use super::{Document, KeyPath};
 
-/// Writes the value at `path` as JSON without spaces and with sorted keys; nothing there is `null`.
+/// Writes the value at `path` as JSON without spaces and with sorted keys.
+///
+/// A key that is absent is `null` to whoever asks for it, and so one that is written as null is `~`.
 ///
 /// `2` and `2.0` differ, because a service's parser may tell them apart. So does `1979-05-27` from
 /// `"1979-05-27"`: what the document writes without quotes stands without quotes here.
 pub(crate) fn canonical(document: &Document, path: &KeyPath) -> String {
     let mut out = String::new();
     match document.get(path) {
+        Some(Value::Null) => out.push('~'),
         Some(value) => write(document, path, value, &mut out),
         None => out.push_str("null"),
     }

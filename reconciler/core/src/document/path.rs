@@ -68,6 +68,11 @@ impl KeyPath {
         Self(parts)
     }
 
+    /// The path of what lies several steps below this one.
+    pub(super) fn below(&self, parts: &[Part]) -> Self {
+        Self([&self.0, parts].concat())
+    }
+
     /// The path without its last step; nothing above the root.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {

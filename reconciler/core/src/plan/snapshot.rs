@@ -35,16 +35,16 @@ impl Snapshot {
             .map(|previous| previous.carried(candidate.tree))
             .unwrap_or_default();
         for (repo_path, bytes) in candidate.files {
-            if Syntax::of_document(repo_path).is_none() {
+            let Some(syntax) = Syntax::of_document(repo_path) else {
                 continue;
-            }
+            };
             let Some(path) = published_path(candidate.prefix, repo_path) else {
                 continue;
             };
             if candidate.tree.get(&path).is_none() || documents.contains_key(&path) {
                 continue;
             }
-            if let Ok(document) = Document::parse(repo_path, bytes, Syntax::Toml) {
+            if let Ok(document) = Document::parse(repo_path, bytes, syntax) {
                 documents.insert(path, Arc::new(document));
             }
         }

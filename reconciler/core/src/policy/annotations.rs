@@ -27,6 +27,18 @@ impl Schema {
             .find_map(|node| node.schema.get(keyword))
     }
 
+    /// What is said of the value at a path in any case: the words of one variant may not be true of it.
+    pub(crate) fn description(&self, path: &KeyPath) -> Option<&Value> {
+        let nodes = match path.parts().split_last() {
+            Some((last, above)) => {
+                let above = self.at(&above.to_vec().into());
+                self.expand_surely(above.iter().flat_map(|node| Self::below(node, last)).collect())
+            }
+            None => self.expand_surely(self.start()),
+        };
+        nodes.into_iter().find_map(|node| node.schema.get("description"))
+    }
+
     /// The values that the schema fixes for a path, in whichever variant.
     pub(crate) fn options(&self, path: &KeyPath) -> Vec<&Value> {
         let mut found: Vec<&Value> = Vec::new();

@@ -1,5 +1,6 @@
 //! Which files have to be read to judge a candidate, and to plan it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::schema::references;
@@ -9,20 +10,11 @@ use crate::reads::Reads;
 use crate::tree::{Tree, TreePath};
 use crate::validate::{Scope, published_documents, repo_path};
 
-/// The documents and schemas that a policy names, from the repository's root.
-///
-/// What the schemas refer to comes on top: [`references`] tells it, [`gather`] does all of it.
-#[must_use]
-pub fn needs(policy: &[u8]) -> Vec<String> {
+/// The documents, and the schemas, that a policy names, from the repository's root.
+fn named(policy: &[u8]) -> (BTreeSet<String>, BTreeSet<String>) {
     let (policy, _) = Policy::read(policy);
-    let mut paths: Vec<_> = policy
-        .documents
-        .into_iter()
-        .flat_map(|document| [document.path, document.schema])
-        .collect();
-    paths.sort_unstable();
-    paths.dedup();
-    paths
+    let each = policy.documents.into_iter();
+    each.map(|document| (document.path, document.schema)).unzip()
 }
 
 /// Reads all that validating and planning a candidate will look at, with the caller's `read`.
@@ -42,11 +34,13 @@ pub fn gather<E>(
     mut read: impl FnMut(&str) -> Result<Option<Arc<[u8]>>, E>,
 ) -> Result<Sources, E> {
     let mut sources = Sources::new();
+    let mut schemas = BTreeSet::new();
     let mut wanted: Vec<String> = match read(POLICY_PATH)? {
         Some(policy) => {
-            let wanted = needs(&policy);
+            let (documents, named) = named(&policy);
             sources.insert(POLICY_PATH.to_owned(), policy);
-            wanted
+            schemas = named;
+            documents.into_iter().collect()
         }
         None => published_documents(tree, scope)
             .iter()
@@ -60,14 +54,24 @@ pub fn gather<E>(
     }));
     let parts = reads.iter().flat_map(|reads| reads.documents(tree));
     wanted.extend(parts.map(|path: &TreePath| repo_path(prefix, path)));
-    while let Some(path) = wanted.pop() {
-        if sources.contains_key(&path) {
-            continue;
+    for path in wanted {
+        if !sources.contains_key(&path)
+            && let Some(contents) = read(&path)?
+        {
+            sources.insert(path, contents);
         }
-        let Some(contents) = read(&path)? else { continue };
-        if !path.ends_with(".toml") {
-            wanted.extend(references(&path, &contents));
-        }
+    }
+    // A document may hold words that refer in a schema, so only schemas are asked.
+    let mut seen = BTreeSet::new();
+    while let Some(path) = schemas.pop_first() {
+        let contents = match sources.get(&path) {
+            Some(contents) => Some(contents.clone()),
+            None => read(&path)?,
+        };
+        seen.insert(path.clone());
+        let Some(contents) = contents else { continue };
+        let further = references(&path, &contents).into_iter();
+        schemas.extend(further.filter(|path| !seen.contains(path)));
         sources.insert(path, contents);
     }
     Ok(sources)

@@ -132,7 +132,7 @@ impl Loading {
         let Some(bytes) = sources.get(path) else { return };
         let document = match Document::parse(path, bytes, Syntax::Json) {
             Ok(document) => document,
-            Err(mistakes) => return self.mistakes.extend(mistakes),
+            Err(mistakes) => return self.mistakes.extend(mistakes.into_iter().map(of_schema)),
         };
         if let Some(id) = document
             .value()
@@ -255,6 +255,15 @@ impl Loading {
         let nowhere = pointer && document.value().pointer(fragment).is_none();
         nowhere.then(|| format!("there is no `{fragment}` in {file}"))
     }
+}
+
+/// A mistake in the syntax of a schema, which has a code of its own.
+fn of_schema(mistake: Diagnostic) -> Diagnostic {
+    let code = match mistake.code {
+        Code::JsonSyntax => Code::SchemaSyntax,
+        code => code,
+    };
+    Diagnostic { code, ..mistake }
 }
 
 fn is_reference(keyword: &str) -> bool {

@@ -18,6 +18,15 @@ pub struct Secrets {
     pub allow: BTreeSet<String>,
 }
 
+impl Secrets {
+    /// Whether it refuses what another one let pass.
+    #[must_use]
+    pub fn asks_more_than(&self, other: &Self) -> bool {
+        let new = |pattern| !other.patterns.contains(pattern);
+        self.patterns.iter().any(new) || !other.allow.is_subset(&self.allow)
+    }
+}
+
 impl Reading<'_> {
     pub(super) fn secrets(&mut self) -> Secrets {
         let table = KeyPath::root().key("secrets");

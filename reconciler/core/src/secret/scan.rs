@@ -84,7 +84,5 @@ pub(crate) fn to_scan(
 /// Whether the candidate's policy refuses what the base's let pass.
 fn asks_for_more(candidate: &Candidate<'_>, base: &Candidate<'_>) -> bool {
     let secrets = |it: &Candidate<'_>| it.policy().map(|(policy, _)| policy.secrets).unwrap_or_default();
-    let (own, before) = (secrets(candidate), secrets(base));
-    let new = |pattern| !before.patterns.contains(pattern);
-    own.patterns.iter().any(new) || !before.allow.is_subset(&own.allow)
+    secrets(candidate).asks_more_than(&secrets(base))
 }

@@ -7,9 +7,9 @@ use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use super::variants::{self, Verdict};
-use super::words::{found, literal, nearest, of_types, or, plain};
+use super::words::{entry, found, nearest, of_format, of_types, or, plain, table_word, written};
 use crate::diagnostic::{Code, Diagnostic, LISTED, Related};
-use crate::document::{Document, KeyPath};
+use crate::document::{Document, KeyPath, Syntax};
 use crate::policy::{Schema, from_pointer};
 use crate::secret::{kept, shown};
 
@@ -91,7 +91,8 @@ impl Explaining<'_> {
             format!("`{}`", at.name())
         };
         let value = &*kept(&at, error.instance().as_ref());
-        let must = |what: String| format!("{name} must {what}, not {}", found(value));
+        let syntax = self.document.syntax();
+        let must = |what: String| format!("{name} must {what}, not {}", found(value, syntax));
         match error.kind() {
             Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
                 for key in unexpected {
@@ -100,8 +101,8 @@ impl Explaining<'_> {
             }
             Kind::Required { property } => self.missing(error, &at, property),
             Kind::Type { kind } => {
-                let wanted = must(format!("be {}", of_types(kind)));
-                self.value(error, &at, Code::WrongType, wanted, retype(kind, value));
+                let wanted = must(format!("be {}", of_types(kind, syntax)));
+                self.value(error, &at, Code::WrongType, wanted, retype(kind, value, syntax));
             }
             Kind::Enum { options } => {
                 let options = options.as_array().cloned().unwrap_or_default();
@@ -229,17 +230,20 @@ impl Explaining<'_> {
         let example = annotation("default").or_else(|| annotation("examples")?.get(0));
         let options = self.schema.map(|schema| schema.options(&at)).unwrap_or_default();
         let name = at.name();
+        let syntax = self.document.syntax();
+        let add = |value: &str| format!("add `{}`", entry(&name, value, syntax));
         let add = match (example, annotation("type").and_then(Value::as_str)) {
-            (Some(example), _) => format!("add `{name} = {}`", literal(example)),
-            (None, Some("object")) => format!("add a table `[{at}]`"),
+            (Some(example), _) => add(&written(example, syntax)),
+            (None, Some("object")) if syntax == Syntax::Toml => format!("add a table `[{at}]`"),
+            (None, Some("object")) => format!("add `{name}`, {}", table_word(syntax)),
             (None, _) if !options.is_empty() => {
                 let options = or(options
                     .iter()
                     .take(20)
-                    .map(|option| format!("`{}`", literal(option))));
-                format!("add `{name} = …` with {options}")
+                    .map(|option| format!("`{}`", written(option, syntax))));
+                format!("{} with {options}", add("…"))
             }
-            (None, _) => format!("add `{name} = …`"),
+            (None, _) => add("…"),
         };
         let help = match self.description(&at) {
             Some(about) => format!("{add}: {about}"),
@@ -251,20 +255,21 @@ impl Explaining<'_> {
 
     fn not_allowed(&mut self, error: &ValidationError<'_>, at: &KeyPath, options: &[Value]) {
         let value = shown(at, self.document.get(at).unwrap_or(&Value::Null));
+        let syntax = self.document.syntax();
         let listed = or(options
             .iter()
             .take(20)
-            .map(|option| format!("`{}`", literal(option))));
+            .map(|option| format!("`{}`", written(option, syntax))));
         let meant = value
             .as_str()
             .and_then(|typed| nearest(typed, options.iter().filter_map(Value::as_str)));
-        let help = meant.map(|meant| format!("did you mean `{}`?", literal(&Value::from(meant))));
+        let help = meant.map(|meant| format!("did you mean `{}`?", written(&Value::from(meant), syntax)));
         let name = if at.is_root() {
             "the document".to_owned()
         } else {
             format!("`{}`", at.name())
         };
-        let message = format!("{name} must be {listed}, not {}", found(&value));
+        let message = format!("{name} must be {listed}, not {}", found(&value, syntax));
         self.value(error, at, Code::NotAllowed, message, help);
     }
 
@@ -274,7 +279,7 @@ impl Explaining<'_> {
         at: &KeyPath,
         branches: &[Vec<ValidationError<'static>>],
     ) {
-        match variants::decide(branches, error.instance_path().as_str()) {
+        match variants::decide(branches, error.instance_path().as_str(), self.document.syntax()) {
             Verdict::Branch(branch) => match branches.get(branch) {
                 Some(errors) if !errors.is_empty() => errors.iter().for_each(|error| self.one(error)),
                 Some(_) | None => {
@@ -284,7 +289,12 @@ impl Explaining<'_> {
             },
             Verdict::Wanted { words, options } if options.len() < words.len() => {
                 let value = shown(at, self.document.get(at).unwrap_or(&Value::Null));
-                let message = format!("`{}` must be {}, not {}", at.name(), or(words), found(&value));
+                let message = format!(
+                    "`{}` must be {}, not {}",
+                    at.name(),
+                    or(words),
+                    found(&value, self.document.syntax())
+                );
                 self.value(error, at, Code::NoVariant, message, None);
             }
             Verdict::Wanted { options, .. } => self.not_allowed(error, at, &options),
@@ -321,7 +331,10 @@ impl Explaining<'_> {
         let again = (1..entries.len()).find(|i| entries[..*i].contains(&entries[*i]));
         let entry = again.map_or_else(|| at.clone(), |i| at.index(i));
         // For a schema 1 and 1.0 are the same; then no entry is marked.
-        let what = again.map_or_else(|| "an entry".to_owned(), |i| literal(&kept(&entry, &entries[i])));
+        let what = again.map_or_else(
+            || "an entry".to_owned(),
+            |i| written(&kept(&entry, &entries[i]), self.document.syntax()),
+        );
         let message = format!("`{}` holds {what} twice", at.name());
         self.value(
             error,
@@ -401,7 +414,7 @@ impl Explaining<'_> {
 
     /// The first sentence of what the schema tells about a key.
     fn description(&self, at: &KeyPath) -> Option<String> {
-        let text = self.schema?.annotation(at, "description")?.as_str()?;
+        let text = self.schema?.description(at)?.as_str()?;
         let first = text.split_terminator(['\n']).next()?.split(". ").next()?;
         let first = first.trim().trim_end_matches('.');
         (!first.is_empty()).then(|| first.to_owned())
@@ -438,7 +451,7 @@ impl Explaining<'_> {
 }
 
 /// How to write a value as the wanted type, where that is obvious.
-fn retype(kind: &jsonschema::error::TypeKind, value: &Value) -> Option<String> {
+fn retype(kind: &jsonschema::error::TypeKind, value: &Value, syntax: Syntax) -> Option<String> {
     let wanted = |one: JsonType| match kind {
         jsonschema::error::TypeKind::Single(kind) => *kind == one,
         jsonschema::error::TypeKind::Multiple(kinds) => kinds.contains(one),
@@ -451,11 +464,19 @@ fn retype(kind: &jsonschema::error::TypeKind, value: &Value) -> Option<String> {
         Value::String(text) if wanted(JsonType::Boolean) && matches!(text.as_str(), "true" | "false") => {
             Some(format!("write it without quotes: `{text}`"))
         }
+        Value::String(text) if wanted(JsonType::Boolean) && syntax == Syntax::Yaml => {
+            let meant = match text.to_lowercase().as_str() {
+                "yes" | "y" | "on" => "true",
+                "no" | "n" | "off" => "false",
+                _ => return None,
+            };
+            Some(format!("in YAML 1.2 `{text}` is a text: write `{meant}`"))
+        }
         Value::Bool(_) | Value::Number(_) if wanted(JsonType::String) => {
             Some(format!("put it in quotes: `\"{value}\"`"))
         }
         Value::Bool(_) | Value::Number(_) | Value::String(_) if wanted(JsonType::Array) => {
-            Some(format!("write it as a list: `[{}]`", literal(value)))
+            Some(format!("write it as a list: `[{}]`", written(value, syntax)))
         }
         Value::Null
         | Value::Bool(_)
@@ -463,22 +484,5 @@ fn retype(kind: &jsonschema::error::TypeKind, value: &Value) -> Option<String> {
         | Value::String(_)
         | Value::Array(_)
         | Value::Object(_) => None,
-    }
-}
-
-/// What a known format is called.
-fn of_format(format: &str) -> String {
-    match format {
-        "date" => "a date (`2026-01-31`)".into(),
-        "time" => "a time with its offset (`09:30:00Z`)".into(),
-        "date-time" => "a date and time with its offset (`2026-01-31T09:30:00Z`)".into(),
-        "email" => "an e-mail address".into(),
-        "hostname" => "a host name".into(),
-        "ipv4" => "an IPv4 address".into(),
-        "ipv6" => "an IPv6 address".into(),
-        "uri" => "a URI".into(),
-        "uuid" => "a UUID".into(),
-        "regex" => "a regular expression".into(),
-        other => format!("of the format `{other}`"),
     }
 }

@@ -118,7 +118,7 @@ pub(super) fn check(
 
 fn read(revision: &Candidate<'_>, path: &str) -> Option<Document> {
     let bytes = revision.files.get(path)?;
-    // One that is no TOML is refused by whoever judges syntax, or was before.
+    // One whose syntax is broken is refused by whoever judges syntax, or was before.
     Document::parse(path, bytes, Syntax::of_document(path)?).ok()
 }
 

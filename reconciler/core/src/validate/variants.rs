@@ -6,6 +6,7 @@ use jsonschema::types::JsonType;
 use serde_json::Value;
 
 use super::words;
+use crate::document::Syntax;
 
 /// What to say about a value that fits no variant.
 pub(super) enum Verdict {
@@ -17,8 +18,8 @@ pub(super) enum Verdict {
     Discriminator { pointer: String, options: Vec<Value> },
 }
 
-/// Decides from each variant's own errors. `at` is the value's pointer.
-pub(super) fn decide(branches: &[Vec<ValidationError<'_>>], at: &str) -> Verdict {
+/// Decides from each variant's own errors. `at` is the value's pointer, and the words are for a document of this syntax.
+pub(super) fn decide(branches: &[Vec<ValidationError<'_>>], at: &str, syntax: Syntax) -> Verdict {
     // A variant of another type was not meant, unless all are.
     let mut open: Vec<usize> = (0..branches.len())
         .filter(|i| !wrong_type(&branches[*i], at))
@@ -26,7 +27,7 @@ pub(super) fn decide(branches: &[Vec<ValidationError<'_>>], at: &str) -> Verdict
     if open.is_empty() {
         open = (0..branches.len()).collect();
     }
-    if let Some(wanted) = wanted(branches, at) {
+    if let Some(wanted) = wanted(branches, at, syntax) {
         return wanted;
     }
     if let Some(pointer) = discriminator(branches, &open, at) {
@@ -46,18 +47,22 @@ pub(super) fn decide(branches: &[Vec<ValidationError<'_>>], at: &str) -> Verdict
 }
 
 /// All variants refuse the value as such, each with one reason: then one sentence names what is wanted.
-fn wanted(branches: &[Vec<ValidationError<'_>>], at: &str) -> Option<Verdict> {
+fn wanted(branches: &[Vec<ValidationError<'_>>], at: &str, syntax: Syntax) -> Option<Verdict> {
     let (mut words, mut options) = (Vec::new(), Vec::new());
     for branch in branches {
         let error = branch.iter().find(|error| error.instance_path().as_str() == at)?;
         match error.kind() {
             ValidationErrorKind::Type {
                 kind: TypeKind::Single(JsonType::Null),
-            } => {}
-            ValidationErrorKind::Type { kind } => words.push(words::of_types(kind)),
+            } if syntax == Syntax::Toml => {}
+            ValidationErrorKind::Type { kind } => words.push(words::of_types(kind, syntax)),
             _ => {
                 let fixed = fixed(error)?;
-                words.extend(fixed.iter().map(|value| format!("`{}`", words::literal(value))));
+                words.extend(
+                    fixed
+                        .iter()
+                        .map(|value| format!("`{}`", words::written(value, syntax))),
+                );
                 options.extend(fixed);
             }
         }

@@ -4,43 +4,71 @@ use jsonschema::JsonType;
 use jsonschema::error::TypeKind;
 use serde_json::{Number, Value};
 
-/// What a schema's type is called.
-pub(super) fn of_type(kind: JsonType) -> &'static str {
-    match kind {
-        JsonType::Array => "a list",
-        JsonType::Boolean => "`true` or `false`",
-        JsonType::Integer => "a whole number",
-        JsonType::Null => "nothing",
-        JsonType::Number => "a number",
-        JsonType::Object => "a table",
-        JsonType::String => "a text in quotes",
+use crate::document::Syntax;
+
+/// What a schema's type is called by those who write this syntax.
+pub(super) fn of_type(kind: JsonType, syntax: Syntax) -> &'static str {
+    match (kind, syntax) {
+        (JsonType::Array, _) => "a list",
+        (JsonType::Boolean, _) => "`true` or `false`",
+        (JsonType::Integer, _) => "a whole number",
+        (JsonType::Null, Syntax::Toml) => "nothing",
+        (JsonType::Null, Syntax::Json | Syntax::Yaml) => "`null`",
+        (JsonType::Number, _) => "a number",
+        (JsonType::Object, _) => table_word(syntax),
+        (JsonType::String, Syntax::Toml | Syntax::Json) => "a text in quotes",
+        (JsonType::String, Syntax::Yaml) => "a text",
     }
 }
 
-/// What the types that a schema allows are called. "Nothing" is left out: a document cannot say it.
-pub(super) fn of_types(kind: &TypeKind) -> String {
+/// What keys and their values are called together.
+pub(super) fn table_word(syntax: Syntax) -> &'static str {
+    match syntax {
+        Syntax::Toml => "a table",
+        Syntax::Json => "an object",
+        Syntax::Yaml => "a mapping",
+    }
+}
+
+/// What the types that a schema allows are called. "Nothing" is left out where a document cannot say it.
+pub(super) fn of_types(kind: &TypeKind, syntax: Syntax) -> String {
     match kind {
-        TypeKind::Single(one) => of_type(*one).to_owned(),
+        TypeKind::Single(one) => of_type(*one, syntax).to_owned(),
         TypeKind::Multiple(types) => {
-            let words = types
-                .iter()
-                .filter(|kind| !matches!(kind, JsonType::Null))
-                .map(of_type);
-            or(words.map(str::to_owned))
+            let sayable = |kind: &JsonType| syntax != Syntax::Toml || !matches!(kind, JsonType::Null);
+            let words = types.iter().filter(sayable);
+            or(words.map(|kind| of_type(kind, syntax).to_owned()))
         }
     }
 }
 
+/// What a known format is called.
+pub(super) fn of_format(format: &str) -> String {
+    match format {
+        "date" => "a date (`2026-01-31`)".into(),
+        "time" => "a time with its offset (`09:30:00Z`)".into(),
+        "date-time" => "a date and time with its offset (`2026-01-31T09:30:00Z`)".into(),
+        "email" => "an e-mail address".into(),
+        "hostname" => "a host name".into(),
+        "ipv4" => "an IPv4 address".into(),
+        "ipv6" => "an IPv6 address".into(),
+        "uri" => "a URI".into(),
+        "uuid" => "a UUID".into(),
+        "regex" => "a regular expression".into(),
+        other => format!("of the format `{other}`"),
+    }
+}
+
 /// What was found instead, with the value if it is short.
-pub(super) fn found(value: &Value) -> String {
+pub(super) fn found(value: &Value, syntax: Syntax) -> String {
     match value {
-        Value::Null => "nothing".into(),
-        Value::Bool(_) => format!("`{value}`"),
+        Value::Null if syntax == Syntax::Toml => "nothing".into(),
+        Value::Null | Value::Bool(_) => format!("`{value}`"),
         Value::Number(number) => format!("the {} {number}", kind_of(number)),
         Value::String(_) => format!("the text {}", literal(value)),
         Value::Array(list) if list.is_empty() => "an empty list".into(),
         Value::Array(_) => "a list".into(),
-        Value::Object(_) => "a table".into(),
+        Value::Object(_) => table_word(syntax).into(),
     }
 }
 
@@ -48,10 +76,38 @@ fn kind_of(number: &Number) -> &'static str {
     if number.is_f64() { "number" } else { "whole number" }
 }
 
+/// A value as this syntax writes it, cut if it is long.
+pub(super) fn written(value: &Value, syntax: Syntax) -> String {
+    match (syntax, value) {
+        (Syntax::Toml, value) => literal(value),
+        (Syntax::Json, value) => cut(value.to_string()),
+        (Syntax::Yaml, Value::String(text)) if plain_in_yaml(text) => cut(text.clone()),
+        // JSON is YAML.
+        (Syntax::Yaml, value) => cut(value.to_string()),
+    }
+}
+
+/// How a key with its value is written; the value is some text.
+pub(super) fn entry(key: &str, value: &str, syntax: Syntax) -> String {
+    match syntax {
+        Syntax::Toml => format!("{key} = {value}"),
+        Syntax::Json => format!("\"{key}\": {value}"),
+        Syntax::Yaml => format!("{key}: {value}"),
+    }
+}
+
+/// Whether a text needs no quotes in YAML, whichever version reads it.
+fn plain_in_yaml(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.');
+    let known = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(word)
+        && !known.contains(&text.to_lowercase().as_str())
+}
+
 /// A value as TOML writes it, cut if it is long.
 pub fn literal(value: &Value) -> String {
-    const LONGEST: usize = 60;
-    let mut text = match value {
+    cut(match value {
         Value::Null => "nothing".to_owned(),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
         Value::String(text) => toml::Value::from(text.replace('\n', " ")).to_string(),
@@ -72,7 +128,11 @@ pub fn literal(value: &Value) -> String {
                 format!("{{ {} }}", pairs.join(", "))
             }
         }
-    };
+    })
+}
+
+fn cut(mut text: String) -> String {
+    const LONGEST: usize = 60;
     if text.chars().count() > LONGEST {
         text = text.chars().take(LONGEST - 1).collect();
         text.push('…');
