@@ -9,6 +9,7 @@ mod defaults;
 mod effect;
 mod effort;
 mod gather;
+mod protect;
 mod schema;
 mod secrets;
 
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 pub use effect::{KeyPattern, Restart};
 pub use gather::gather;
+pub use protect::{Approval, ApprovalKind, Approvals, Protection};
 pub use schema::references;
 pub(crate) use schema::{Schema, from_pointer};
 pub use secrets::Secrets;
@@ -33,9 +35,6 @@ use crate::validate::mistakes;
 /// Where the policy lies, from the repository's root.
 pub const POLICY_PATH: &str = ".lockstep/policy.toml";
 
-/// The tables that newer builds know: not understood here, but worth another advice than a typing error.
-const KNOWN_ELSEWHERE: [&str; 1] = ["protect"];
-
 /// A policy as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -47,6 +46,8 @@ pub struct Policy {
     pub effects: Vec<Effect>,
     /// What must be true of the documents.
     pub rules: Vec<Rule>,
+    /// What takes a second person.
+    pub protections: Vec<Protection>,
     /// What is a secret, and what only looks like one.
     pub secrets: Secrets,
 }
@@ -113,6 +114,7 @@ impl Policy {
             limits: reading.limits(),
             effects: reading.effects(),
             rules: reading.rules(),
+            protections: reading.protections(),
             secrets: reading.secrets(),
         };
         (policy, reading.mistakes)
@@ -140,11 +142,6 @@ fn check(document: &Document) -> Vec<Diagnostic> {
             mistake.code = Code::PolicyTable;
             mistake.message =
                 format!("this build does not know `{name}` in a policy, so it refuses all of it");
-            if KNOWN_ELSEWHERE.contains(&name.as_str()) {
-                mistake.help = Some(format!(
-                    "`{name}` belongs to a newer version: update the program at this gate"
-                ));
-            }
         }
     }
     // Of another version nothing else is known.
@@ -274,24 +271,28 @@ impl Reading<'_> {
             else {
                 continue;
             };
-            let list = table.key("keys");
-            let mut keys = Vec::new();
-            for entry in (0..self.entries(&list)).map(|at| list.index(at)) {
-                let Some((text, _)) = self.text(&entry) else {
-                    continue;
-                };
-                match KeyPattern::parse(&text) {
-                    Ok(pattern) => keys.push(pattern),
-                    Err(why) => {
-                        let help =
-                            "keys are written as TOML writes dotted keys: `ibkr.host`, `strategy.*.min_rsi`";
-                        self.refuse(Code::PolicyPath, &entry, why, help);
-                    }
-                }
-            }
+            let keys = self.key_patterns(&table.key("keys"));
             effects.push(Effect { keys, restart });
         }
         effects
+    }
+
+    fn key_patterns(&mut self, list: &KeyPath) -> Vec<KeyPattern> {
+        let mut keys = Vec::new();
+        for entry in (0..self.entries(list)).map(|at| list.index(at)) {
+            let Some((text, _)) = self.text(&entry) else {
+                continue;
+            };
+            match KeyPattern::parse(&text) {
+                Ok(pattern) => keys.push(pattern),
+                Err(why) => {
+                    let help =
+                        "keys are written as TOML writes dotted keys: `ibkr.host`, `strategy.*.min_rsi`";
+                    self.refuse(Code::PolicyPath, &entry, why, help);
+                }
+            }
+        }
+        keys
     }
 
     fn rules(&mut self) -> Vec<Rule> {
@@ -319,11 +320,12 @@ impl Reading<'_> {
                 let help = "name it in a `[[document]]` with its schema: a rule sees the schema's defaults";
                 self.refuse(Code::PolicyPath, &key("document"), message, help);
             }
-            let mut clear = self.expression(&key("expression"), &name, &expression);
+            let whose = format!("rule `{name}`");
+            let mut clear = self.expression(&key("expression"), &whose, &expression);
             let message = match (self.text(&key("message")), self.text(&key("message_expression"))) {
                 (Some((text, _)), None) => Some(Message::Text(text)),
                 (None, Some((text, span))) => {
-                    clear &= self.expression(&key("message_expression"), &name, &text);
+                    clear &= self.expression(&key("message_expression"), &whose, &text);
                     Some(Message::Expression(text, span))
                 }
                 (None, None) => None,
@@ -376,7 +378,7 @@ impl Reading<'_> {
     }
 
     /// Whether an expression can be read; where it cannot that is told, as near to the mistake as the text allows.
-    fn expression(&mut self, key: &KeyPath, rule: &str, text: &str) -> bool {
+    fn expression(&mut self, key: &KeyPath, whose: &str, text: &str) -> bool {
         let Err(unreadable) = Expression::parse(text) else {
             return true;
         };
@@ -393,7 +395,7 @@ impl Reading<'_> {
         let mut mistake = Diagnostic::error(
             Code::RuleInvalid,
             POLICY_PATH,
-            format!("rule `{rule}`: {}", unreadable.message),
+            format!("{whose}: {}", unreadable.message),
         )
         .at(at.map_or(span, |at| {
             let marked = self.document.text()[at..].chars().next();

@@ -10,6 +10,7 @@
 
 mod limits;
 pub(crate) mod mistakes;
+mod protect;
 mod rules;
 mod secrets;
 mod variants;
@@ -24,7 +25,7 @@ use lockstep_protocol::Revision;
 
 use crate::diagnostic::{Code, Diagnostic, Findings, LISTED, Report, Sources};
 use crate::document::{Bare, Document, KeyPath, Syntax};
-use crate::policy::{DocumentPolicy, POLICY_PATH, Policy, Schema};
+use crate::policy::{Approvals, DocumentPolicy, POLICY_PATH, Policy, Schema};
 use crate::rule::Rule;
 use crate::secret::Scanned;
 use crate::tree::{Tree, TreeChange, TreePath};
@@ -77,6 +78,8 @@ pub struct Way<'a> {
     /// The candidate's files settled before: the way back to them is not narrower than the way there was, and rules
     /// about the old value do not stand in it.
     pub settled_before: bool,
+    /// Who approved of it.
+    pub approvals: Approvals<'a>,
     /// What was found looking for secrets; none where only what is at hand is looked through.
     pub scanned: Option<&'a Scanned>,
     /// The operator's own policy, which judges as well.
@@ -102,6 +105,20 @@ pub fn asks_for_way(candidate: &Candidate<'_>, base: &Candidate<'_>) -> bool {
         .any(|(policy, _)| policy.rules.iter().any(Rule::names_old))
 }
 
+/// Whether judging a candidate asks if its files settled before: what is protected goes back without an approval.
+#[must_use]
+pub fn asks_for_past(
+    candidate: &Candidate<'_>,
+    base: &Candidate<'_>,
+    operator: Option<Operator<'_>>,
+) -> bool {
+    let policies = [candidate, base].into_iter().filter_map(Candidate::policy);
+    let protects = |policy: &Policy| !policy.protections.is_empty();
+    asks_for_way(candidate, base)
+        || policies.into_iter().any(|(policy, _)| protects(&policy))
+        || operator.is_some_and(|operator| protects(operator.policy))
+}
+
 /// Judges a candidate against a base: the last Settled revision for the reconciler, the target branch for a
 /// pull request, the upstream or HEAD for a hook, nothing for a first one.
 #[must_use]
@@ -124,6 +141,7 @@ pub fn validate(
             Fit::default()
         }
     };
+    protect::check(candidate, policy.as_ref(), base, way, &fit, &mut findings);
     rules::check(candidate, policy.as_ref(), base, way, &fit, &mut findings);
     let scanned = secrets::check(candidate, policy.as_ref(), base, way, &mut findings);
     secrets::keep(findings.report(), candidate, &scanned)

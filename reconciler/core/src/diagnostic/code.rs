@@ -112,6 +112,8 @@ codes! {
     Secret = "LS0305",
     /// A rule of the policy does not hold.
     RuleBroken = "LS0401",
+    /// A change that takes a second person has none.
+    ApprovalMissing = "LS0402",
 }
 
 impl std::fmt::Display for Code {

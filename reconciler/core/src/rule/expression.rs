@@ -104,6 +104,14 @@ impl Expression {
         self.names_old
     }
 
+    /// Whether it is true; none where that cannot be told.
+    pub(crate) fn holds(&self, value: &Value, old: Option<&Value>) -> Option<bool> {
+        match self.evaluate(value, old) {
+            Ok(Outcome::Bool(holds)) => Some(holds),
+            Ok(Outcome::Text(_) | Outcome::Other(_)) | Err(_) => None,
+        }
+    }
+
     /// Evaluates it.
     pub(super) fn evaluate(&self, value: &Value, old: Option<&Value>) -> Result<Outcome, Unclear> {
         let cost = cost::of(&self.root, value, old);

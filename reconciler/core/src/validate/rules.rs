@@ -116,14 +116,14 @@ pub(super) fn check(
     }
 }
 
-fn read(revision: &Candidate<'_>, path: &str) -> Option<Document> {
+pub(super) fn read(revision: &Candidate<'_>, path: &str) -> Option<Document> {
     let bytes = revision.files.get(path)?;
     // One whose syntax is broken is refused by whoever judges syntax, or was before.
     Document::parse(path, bytes, Syntax::of_document(path)?).ok()
 }
 
 /// The document of another revision, as its own schema completes it.
-fn completed(revision: &Candidate<'_>, path: &str) -> Option<Value> {
+pub(super) fn completed(revision: &Candidate<'_>, path: &str) -> Option<Value> {
     let document = read(revision, path)?;
     let schema = revision.policy().and_then(|(policy, _)| {
         let named = policy
