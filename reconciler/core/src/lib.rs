@@ -1,6 +1,7 @@
 //! Lockstep's decisions, without any I/O.
 
 pub mod admission;
+pub mod convert;
 pub mod counts;
 pub mod diagnostic;
 pub mod document;

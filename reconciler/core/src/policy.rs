@@ -9,6 +9,7 @@ mod defaults;
 mod effect;
 mod effort;
 mod gather;
+mod operator;
 mod protect;
 mod schema;
 mod secrets;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 pub use effect::{KeyPattern, Restart};
 pub use gather::gather;
+pub use operator::OperatorPolicy;
 pub use protect::{Approval, ApprovalKind, Approvals, Protection};
 pub use schema::references;
 pub(crate) use schema::{Schema, from_pointer};
@@ -108,10 +110,11 @@ impl Policy {
         let mut reading = Reading {
             document: &document,
             mistakes: check(&document),
+            operator: false,
         };
         let policy = Self {
             documents: reading.documents(),
-            limits: reading.limits(),
+            limits: reading.limits(Limits::default()),
             effects: reading.effects(),
             rules: reading.rules(),
             protections: reading.protections(),
@@ -164,6 +167,8 @@ static OWN: LazyLock<Schema> = LazyLock::new(|| {
 struct Reading<'d> {
     document: &'d Document,
     mistakes: Vec<Diagnostic>,
+    /// Whether it is the operator's, which names no documents.
+    operator: bool,
 }
 
 impl Reading<'_> {
@@ -247,13 +252,12 @@ impl Reading<'_> {
         false
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self, default: Limits) -> Limits {
         let table = KeyPath::root().key("limits");
         let limit = |name: &str, default: u64| {
             let said = self.document.get(&table.key(name)).and_then(Value::as_u64);
             said.filter(|limit| *limit > 0).unwrap_or(default)
         };
-        let default = Limits::default();
         Limits {
             file_bytes: limit("file_bytes", default.file_bytes),
             files: limit("files", default.files),
@@ -371,10 +375,11 @@ impl Reading<'_> {
     }
 
     fn names_document(&self, path: &str) -> bool {
-        self.tables("document").any(|table| {
-            self.text(&table.key("path"))
-                .is_some_and(|(known, _)| known == path)
-        })
+        self.operator
+            || self.tables("document").any(|table| {
+                self.text(&table.key("path"))
+                    .is_some_and(|(known, _)| known == path)
+            })
     }
 
     /// Whether an expression can be read; where it cannot that is told, as near to the mistake as the text allows.

@@ -72,6 +72,8 @@ pub(crate) enum Owner<'a> {
     Candidate,
     /// That of the base, which people call so.
     Base(&'a str),
+    /// That of the operator's policy, which is read from this file.
+    Operator(&'a str),
 }
 
 /// A document that fits its schema, as rules see it.
@@ -150,6 +152,7 @@ impl Subject<'_> {
             }
             // Its text is not at hand in this revision.
             Owner::Base(base) => Diagnostic::error(code, self.path, format!("{message} (a rule of {base})")),
+            Owner::Operator(path) => Diagnostic::error(code, path, message).at(rule.expression_span.clone()),
         }
     }
 
@@ -165,9 +168,14 @@ impl Subject<'_> {
             broken = broken.at(self.document.value_span(&key)).about(key);
         }
         broken.help = Some(self.values(rule, owner, expression));
-        if let Owner::Candidate = owner {
+        let file = match owner {
+            Owner::Candidate => Some(POLICY_PATH),
+            Owner::Base(_) => None,
+            Owner::Operator(path) => Some(path),
+        };
+        if let Some(file) = file {
             broken.related.push(Related {
-                path: POLICY_PATH.to_owned(),
+                path: file.to_owned(),
                 span: rule.expression_span.clone(),
                 message: format!("rule `{}`", rule.name),
             });
@@ -231,6 +239,7 @@ impl Subject<'_> {
                 "rule `{}` of {base}, which judges this change as well: a change of the policy holds from the next one on",
                 rule.name
             ),
+            Owner::Operator(path) => format!("rule `{}` of the operator's policy {path}", rule.name),
         };
         match said.is_empty() {
             true => format!("{whose} must hold: {}", rule.expression),

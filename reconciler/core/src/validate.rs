@@ -19,13 +19,14 @@ mod words;
 pub(crate) use words::nearest;
 pub use words::{literal, plain};
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_protocol::Revision;
 
 use crate::diagnostic::{Code, Diagnostic, Findings, LISTED, Report, Sources};
 use crate::document::{Bare, Document, KeyPath, Syntax};
-use crate::policy::{Approvals, DocumentPolicy, POLICY_PATH, Policy, Schema};
+use crate::policy::{Approvals, DocumentPolicy, OperatorPolicy, POLICY_PATH, Policy, Schema};
 use crate::rule::Rule;
 use crate::secret::Scanned;
 use crate::tree::{Tree, TreeChange, TreePath};
@@ -83,26 +84,22 @@ pub struct Way<'a> {
     /// What was found looking for secrets; none where only what is at hand is looked through.
     pub scanned: Option<&'a Scanned>,
     /// The operator's own policy, which judges as well.
-    pub operator: Option<Operator<'a>>,
+    pub operator: Option<&'a OperatorPolicy>,
+    /// It went live before: then nobody knew of these secrets, and what lies on the volume is not taken back for them.
+    pub was_live: bool,
 }
 
-/// A policy that no change of the repository touches.
-#[derive(Debug, Clone, Copy)]
-pub struct Operator<'a> {
-    /// The file that it was read from.
-    pub path: &'a str,
-    /// What it says.
-    pub policy: &'a Policy,
-}
-
-/// Whether judging a candidate asks how it came to be: whether a rule of its policy, or of the base's, names the old
-/// value.
+/// Whether judging a candidate asks how it came to be: whether a rule of its policy, of the base's or of the operator's
+/// names the old value.
 #[must_use]
-pub fn asks_for_way(candidate: &Candidate<'_>, base: &Candidate<'_>) -> bool {
-    [candidate, base]
-        .into_iter()
-        .filter_map(Candidate::policy)
-        .any(|(policy, _)| policy.rules.iter().any(Rule::names_old))
+pub fn asks_for_way(
+    candidate: &Candidate<'_>,
+    base: &Candidate<'_>,
+    operator: Option<&OperatorPolicy>,
+) -> bool {
+    let asks = |policy: &Policy| policy.rules.iter().any(Rule::names_old);
+    let policies = [candidate, base].into_iter().filter_map(Candidate::policy);
+    policies.into_iter().any(|(policy, _)| asks(&policy)) || operator.is_some_and(|it| asks(&it.policy))
 }
 
 /// Whether judging a candidate asks if its files settled before: what is protected goes back without an approval.
@@ -110,13 +107,13 @@ pub fn asks_for_way(candidate: &Candidate<'_>, base: &Candidate<'_>) -> bool {
 pub fn asks_for_past(
     candidate: &Candidate<'_>,
     base: &Candidate<'_>,
-    operator: Option<Operator<'_>>,
+    operator: Option<&OperatorPolicy>,
 ) -> bool {
     let policies = [candidate, base].into_iter().filter_map(Candidate::policy);
     let protects = |policy: &Policy| !policy.protections.is_empty();
-    asks_for_way(candidate, base)
+    asks_for_way(candidate, base, operator)
         || policies.into_iter().any(|(policy, _)| protects(&policy))
-        || operator.is_some_and(|operator| protects(operator.policy))
+        || operator.is_some_and(|operator| protects(&operator.policy))
 }
 
 /// Judges a candidate against a base: the last Settled revision for the reconciler, the target branch for a
@@ -133,7 +130,7 @@ pub fn validate(
         findings.extend(mistakes);
         policy
     });
-    let limits = limits::check(candidate, policy.as_ref(), base, &mut findings);
+    let limits = limits::check(candidate, policy.as_ref(), base, way.operator, &mut findings);
     let fit = match &policy {
         Some(policy) => by_policy(candidate, policy, limits.file_bytes, &mut findings),
         None => {
@@ -143,7 +140,10 @@ pub fn validate(
     };
     protect::check(candidate, policy.as_ref(), base, way, &fit, &mut findings);
     rules::check(candidate, policy.as_ref(), base, way, &fit, &mut findings);
-    let scanned = secrets::check(candidate, policy.as_ref(), base, way, &mut findings);
+    let scanned = match way.was_live {
+        true => Cow::Owned(Scanned::default()),
+        false => secrets::check(candidate, policy.as_ref(), base, way, &mut findings),
+    };
     secrets::keep(findings.report(), candidate, &scanned)
 }
 

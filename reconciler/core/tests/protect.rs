@@ -6,8 +6,8 @@ mod common;
 
 use common::Repo;
 use lockstep_core::diagnostic::{self, Code, Report, Severity, Style};
-use lockstep_core::policy::{Approval, ApprovalKind, Approvals, Policy};
-use lockstep_core::validate::{Operator, Scope, Way, validate};
+use lockstep_core::policy::{Approval, ApprovalKind, Approvals, OperatorPolicy};
+use lockstep_core::validate::{Scope, Way, validate};
 
 const SCHEMA: &str = r#"{
     "type": "object",
@@ -189,15 +189,10 @@ fn a_way_back_takes_no_approval_but_what_protects_the_policy_does() {
 
 #[test]
 fn the_operators_protection_judges_as_well_and_is_named() {
-    let (policy, mistakes) =
-        Policy::read(format!("version = 1\n[[protect]]\n{MODE}\ndocument = \"c.toml\"\n").as_bytes());
-    // That no document is named there is a mistake in a repository only.
-    assert_eq!(mistakes.len(), 1);
+    let text = format!("version = 1\n[[protect]]\n{MODE}\ndocument = \"c.toml\"\n");
+    let operator = OperatorPolicy::read("/etc/lockstep/policy.toml", text.as_bytes().into()).unwrap();
     let way = Way {
-        operator: Some(Operator {
-            path: "/etc/lockstep/policy.toml",
-            policy: &policy,
-        }),
+        operator: Some(&operator),
         ..given(&[])
     };
     let report = judged(&repo("", "trading.mode = \"LIVE\""), &repo("", ""), way);

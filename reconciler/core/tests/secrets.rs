@@ -7,9 +7,9 @@ mod common;
 use common::Repo;
 use lockstep_core::diagnostic::{self, Code, Report, Style};
 use lockstep_core::plan::{self, Snapshot, plan};
-use lockstep_core::policy::Policy;
+use lockstep_core::policy::OperatorPolicy;
 use lockstep_core::secret::{Pattern, Scanner};
-use lockstep_core::validate::{Operator, Scope, Way, validate};
+use lockstep_core::validate::{Scope, Way, validate};
 
 /// Long enough, and drawn by lot.
 const HEX: &str = "9f8a7c6b5d4e3f2a1b0c9d8e7f6a5b4c";
@@ -172,14 +172,9 @@ fn the_operator_allows_what_no_change_does() {
     let secret = repo("", &format!("api_key = \"{HEX}\"\n"));
     let mark = offered(&judged(&secret, None));
     let text = format!("version = 1\n[secrets]\nallow = [\"{mark}\"]\n");
-    let (policy, mistakes) = Policy::read(text.as_bytes());
-    assert!(mistakes.is_empty());
-    let operator = Operator {
-        path: "/etc/lockstep/policy.toml",
-        policy: &policy,
-    };
+    let operator = OperatorPolicy::read("/etc/lockstep/policy.toml", text.as_bytes().into()).unwrap();
     let way = Way {
-        operator: Some(operator),
+        operator: Some(&operator),
         ..Way::default()
     };
     assert!(validate(&secret.candidate(), None, way, Scope::All).is_empty());

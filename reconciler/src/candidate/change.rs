@@ -11,8 +11,8 @@ use lockstep_core::validate::Scope;
 use lockstep_protocol::Revision;
 use lockstep_source::{Limits, Mirror, SourceError, Tally};
 
-use super::Material;
 use super::material::limits;
+use super::{Asked, Gate, Material};
 
 /// What was found wrong with a change.
 #[derive(Debug)]
@@ -66,8 +66,13 @@ pub fn judge_change(
         return Ok(None);
     }
     let mut material = Material::read(mirror, revision, Some(&before), &[], Scope::All)?;
-    material.scan(mirror, Some(&before))?;
-    let report = material.judge(mirror, Some(&before), Scope::All, || false)?;
+    material.scan(mirror, Some(&before), None)?;
+    // A hook stands where no settings are.
+    let gate = Gate {
+        asked: Asked::Ahead,
+        operator: None,
+    };
+    let report = material.judge(mirror, Some(&before), Scope::All, gate, || false)?;
     Ok(Some(Change {
         report,
         files: material.files,

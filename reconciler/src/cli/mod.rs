@@ -15,6 +15,7 @@ mod at;
 mod checkout;
 mod client;
 mod completions;
+mod convert;
 mod demo;
 mod doctor;
 mod down;
@@ -79,6 +80,7 @@ enum Command {
     Validate(validate::Validate),
     Hook(hook::Hook),
     Explain(explain::Explain),
+    Convert(convert::Convert),
     Sync(sync::Sync),
     Wait(wait::Wait),
     Rollback(undo::Rollback),
@@ -140,6 +142,20 @@ impl SettingsFile {
             .find()?
             .map(|settings| settings.source.spec.path)
             .unwrap_or_default())
+    }
+
+    /// The operator's own policy, where the settings name one; that it cannot be used is told and stops nobody here.
+    fn operator(&self) -> Result<Option<std::sync::Arc<lockstep_core::policy::OperatorPolicy>>, Failure> {
+        let Some(settings) = self.find()? else {
+            return Ok(None);
+        };
+        if let (Some(file), None) = (&settings.policy_file, &settings.policy) {
+            output::note(format_args!(
+                "the operator's policy {} cannot be used here, so it is not among what judges",
+                file.display()
+            ));
+        }
+        Ok(settings.policy)
     }
 }
 
@@ -224,6 +240,7 @@ pub fn main() -> ExitCode {
         Command::Validate(command) => command.execute(&settings),
         Command::Hook(command) => command.execute(&settings),
         Command::Explain(command) => command.execute(),
+        Command::Convert(command) => command.execute(&settings),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),
         Command::Rollback(command) => command.execute(&settings),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::checkout::Checkout;
 use super::client::Client;
 use super::{Failure, SettingsFile, block_on, output, validate};
-use crate::candidate::{Material, Reader, refusal};
+use crate::candidate::{Asked, Gate, Material, Reader, refusal};
 use crate::coordinator::request::PlanView;
 use crate::progress::for_a_person;
 use crate::settings::Settings;
@@ -47,7 +47,7 @@ impl Plan {
         let root = Checkout::root_of(Path::new("."))?;
         let clone = root.join(".git").exists() && (settings.is_none() || root.join(POLICY_PATH).is_file());
         match (clone, unreachable) {
-            (true, _) => self.look_at_clone(&root, settings.as_ref()),
+            (true, _) => self.look_at_clone(&root, settings.as_ref(), file),
             (false, Some(failure)) => Err(failure),
             (false, None) => Err(Failure::unreachable(
                 "there is neither a reconciler to ask (no settings: name them by --settings FILE) nor a clone of a \
@@ -80,7 +80,12 @@ impl Plan {
         Ok(())
     }
 
-    fn look_at_clone(&self, root: &Path, settings: Option<&Settings>) -> Result<(), Failure> {
+    fn look_at_clone(
+        &self,
+        root: &Path,
+        settings: Option<&Settings>,
+        file: &SettingsFile,
+    ) -> Result<(), Failure> {
         let published = settings
             .map(|settings| settings.source.spec.path.as_str())
             .unwrap_or_default();
@@ -94,10 +99,16 @@ impl Plan {
         let readers = settings.map(Reader::all).unwrap_or_default();
         let read = |revision, older| Material::read(checkout.mirror(), revision, older, &readers, Scope::All);
         let live = base.as_ref().and_then(|(_, base)| read(base, None).ok());
-        let view = match read(&revision, live.as_ref()) {
+        let operator = file.operator()?;
+        let gate = Gate {
+            asked: Asked::Ahead,
+            operator: operator.as_deref(),
+        };
+        let material = read(&revision, live.as_ref());
+        let view = match material.and_then(|it| it.with_operator(checkout.mirror(), gate.operator)) {
             Ok(mut material) => {
                 material
-                    .scan(checkout.mirror(), live.as_ref())
+                    .scan(checkout.mirror(), live.as_ref(), gate.operator)
                     .map_err(Failure::refused)?;
                 let material = if self.revision.is_some() {
                     material
@@ -106,7 +117,7 @@ impl Plan {
                 };
                 // What settled before only the reconciler knows.
                 let report = material
-                    .judge(checkout.mirror(), live.as_ref(), Scope::All, || false)
+                    .judge(checkout.mirror(), live.as_ref(), Scope::All, gate, || false)
                     .map_err(Failure::refused)?;
                 if report.has_errors() {
                     validate::refused(&report, material.files())

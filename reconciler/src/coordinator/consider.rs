@@ -73,11 +73,11 @@ impl Coordinator {
 
     /// Looks at everything anew and tries the head, if it is to be tried now.
     pub(super) fn consider(&mut self) {
-        if self.end.is_some() || !self.connected || self.recovering.is_some() || self.lost.is_some() {
-            return;
-        }
         // Nothing is begun while all is being ended.
         if self.down.is_some() {
+            return self.shut_down();
+        }
+        if self.end.is_some() || !self.connected || self.recovering.is_some() || self.lost.is_some() {
             return;
         }
         if self.take_settings() {

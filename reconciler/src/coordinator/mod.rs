@@ -186,6 +186,8 @@ struct Coordinator {
     /// Tasks that only carry something from here to somebody: an answer, traces.
     aside: tokio::task::JoinSet<()>,
     down: Option<tokio::sync::oneshot::Sender<Result<(), String>>>,
+    /// All is being stopped because of it.
+    stopping: bool,
     shown: Option<StatusView>,
     /// The settings are to be read again.
     reread: bool,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use lockstep_core::ledger::Suspension;
 use lockstep_core::plan::Plan;
+use lockstep_core::rollout::Phase;
 use lockstep_core::status::StatusView;
 use lockstep_protocol::Revision;
 use serde::{Deserialize, Serialize};
@@ -179,10 +180,22 @@ impl Coordinator {
             Request::Commit(undo, answer) => self.commit(undo, answer),
             Request::Down(answer) => {
                 self.down = Some(answer);
-                // An order is dropped only while the program ends anyway.
-                self.orders.give(Order::Shutdown);
+                self.shut_down();
             }
         }
+    }
+
+    /// Has everything stopped, if that was asked for. A rollout that is under way ends first, for it has limits: whom
+    /// we stop in the midst of one would count as dead of it. Stuck has none, and without the guard nobody is stopped.
+    pub(super) fn shut_down(&mut self) {
+        let active = self.active.as_ref().map(|active| &active.rollout.phase);
+        let under_way = active.is_some_and(|phase| !matches!(phase, Phase::Stuck { .. }));
+        if self.down.is_none() || self.stopping || (under_way && self.connected) {
+            return;
+        }
+        self.stopping = true;
+        // An order is dropped only while the program ends anyway.
+        self.orders.give(Order::Shutdown);
     }
 
     /// Has the source thread make a commit; the look that follows takes it up at once.

@@ -28,8 +28,8 @@ use super::take_up::{note_stated, take_up};
 use super::volume::VolumeThread;
 use super::{Coordinator, End, Handle, LiveRelease, Request, adopt, drift, observe, reread};
 use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Orders, Terms};
-use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
+use crate::candidate::{Judges, Reader};
 use crate::cli::{Asked, Signals};
 use crate::clock::Clock;
 use crate::events::{Event as Record, EventLog};
@@ -382,7 +382,7 @@ async fn begin(
         state.join("mirror.git"),
         settings.source.spec.clone(),
         settings.source.interval,
-        Arc::clone(&readers),
+        Judges::all(&settings),
         base_of_worker,
         seen_by,
         steps.clone(),
@@ -497,6 +497,7 @@ async fn begin(
         looked_for: None,
         aside: tokio::task::JoinSet::new(),
         down: None,
+        stopping: false,
         shown: None,
         reread: false,
         settings_next: None,

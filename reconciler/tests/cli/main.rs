@@ -3,12 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
+mod converting;
 mod harness;
 
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};
 
 /// The subcommands that have a help of their own.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: &[&str] = &[
     "doctor",
     "run",
     "guard",
@@ -22,6 +23,7 @@ const COMMANDS: [&str; 21] = [
     "plan",
     "validate",
     "explain",
+    "convert",
     "sync",
     "wait",
     "rollback",
@@ -61,7 +63,7 @@ fn what_does_not_exist_is_said_so() {
             &["suspend", "--reason", "x", "--until", "2020-01-01T00:00"],
             &["events", "--since", "yesterday"],
             &["revert"],
-            &["validate", "--format", "sarif"],
+            &["validate", "--format", "junit"],
             &["validate", "--staged", "config"],
             &["validate", "nowhere"],
             &["validate", "--staged"],
@@ -182,6 +184,7 @@ fn every_mistake_is_shown_in_each_format() {
             &["validate", "."],
             &["validate", ".", "--format", "json"],
             &["validate", ".", "--format", "github"],
+            &["validate", ".", "--format", "sarif"],
             &["validate", "config/config.toml"],
             &["validate", ".lockstep"],
         ],
@@ -295,5 +298,5 @@ fn completions_and_manual_pages_know_every_command() {
 
 #[test]
 fn no_golden_file_is_left_over() {
-    every_golden_file_is_used(include_str!("main.rs"));
+    every_golden_file_is_used(concat!(include_str!("main.rs"), include_str!("converting.rs")));
 }

@@ -17,6 +17,18 @@ use crate::validate::{Candidate, published_path, repo_path};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scanned(pub(crate) BTreeMap<String, Vec<Found>>);
 
+impl Scanned {
+    /// Whether a file was looked through.
+    pub(crate) fn knows(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+}
+
+/// Whether a file is the repository's: an operator's is known by where it lies on this machine.
+fn of_repository(path: &str) -> bool {
+    !path.starts_with('/')
+}
+
 /// Looks through a candidate with the caller's `read`, which takes a path from the published folder; gives what was
 /// found, and the contents of the files that it was found in.
 ///
@@ -76,7 +88,7 @@ pub(crate) fn to_scan(
         let published =
             published_path(candidate.prefix, path).is_some_and(|path| candidate.tree.get(&path).is_some());
         let known = base.is_some_and(|base| base.files.get(*path) == Some(contents));
-        !published && !known
+        !published && !known && of_repository(path)
     });
     (published, others.map(|(path, _)| path.clone()).collect())
 }

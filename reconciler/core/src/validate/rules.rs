@@ -1,4 +1,4 @@
-//! The rules: the candidate's own, and those of the base that it does not have as they were.
+//! The rules: the candidate's own, those of the base that it does not have as they were, and the operator's.
 
 use serde_json::Value;
 
@@ -30,6 +30,12 @@ pub(super) fn check(
         .chain(others.iter().copied())
         .map(|rule| rule.document.as_str())
         .collect();
+    paths.extend(
+        way.operator
+            .into_iter()
+            .flat_map(|it| &it.policy.rules)
+            .map(|rule| rule.document.as_str()),
+    );
     paths.sort_unstable();
     paths.dedup();
     for path in paths {
@@ -70,6 +76,10 @@ pub(super) fn check(
                     .filter(of)
                     .map(|rule| (rule, Owner::Base(&name))),
             )
+            .chain(way.operator.into_iter().flat_map(|operator| {
+                let rules = operator.policy.rules.iter().filter(of);
+                rules.map(|rule| (rule, Owner::Operator(&operator.path)))
+            }))
             .collect();
         let (about_old, plain): (Vec<_>, Vec<_>) = rules.into_iter().partition(|(rule, _)| rule.names_old());
         findings.extend(

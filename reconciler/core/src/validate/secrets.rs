@@ -24,17 +24,14 @@ pub(super) fn check<'s>(
         Some(scanned) => {
             let (published, others) = to_scan(candidate, base);
             let published = published.iter().map(|path| repo_path(candidate.prefix, path));
-            for path in published
-                .chain(others)
-                .filter(|path| !scanned.0.contains_key(path))
-            {
+            for path in published.chain(others).filter(|path| !scanned.knows(path)) {
                 findings.push(not_loaded(&path));
             }
             Cow::Borrowed(scanned)
         }
         None => {
             let nothing = |_: &TreePath| Ok::<_, std::convert::Infallible>(None);
-            let Ok((scanned, _)) = scan(candidate, base, way.operator.map(|it| it.policy), nothing);
+            let Ok((scanned, _)) = scan(candidate, base, way.operator.map(|it| &it.policy), nothing);
             Cow::Owned(scanned)
         }
     };
