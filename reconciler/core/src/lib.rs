@@ -18,3 +18,4 @@ pub mod service;
 pub mod status;
 pub mod tree;
 pub mod validate;
+pub mod window;

@@ -242,10 +242,7 @@ pub(super) fn judge(
 
 /// A plan that there is not, with the diagnostics as the reconciler writes them.
 pub(super) fn refused(report: &Report, files: &Sources) -> PlanView {
-    PlanView {
-        plan: None,
-        refused: Some(text(report, files, Style::default()).trim_end().to_owned()),
-    }
+    PlanView::refused(text(report, files, Style::default()).trim_end().to_owned())
 }
 
 /// What was found in one file or folder, and in what judges it.
