@@ -76,6 +76,9 @@ pub(crate) enum Owner<'a> {
     Operator(&'a str),
 }
 
+/// How many steps all rules may take together on one candidate: some seconds.
+pub(crate) const MOST_TOGETHER: u64 = 10_000_000;
+
 /// A document that fits its schema, as rules see it.
 pub(crate) struct Subject<'a> {
     pub(crate) path: &'a str,
@@ -88,6 +91,19 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Subject<'_> {
+    /// How many steps a rule takes here.
+    pub(crate) fn cost(&self, rule: &Rule) -> u64 {
+        let expression = Expression::parse(&rule.expression);
+        let steps = expression.map_or(0, |expression| expression.cost(&self.value, self.old.as_ref()));
+        // Reading it and finding that out is not for nothing either, and what is too much is not begun.
+        rule.expression.len() as u64
+            + if steps > cost::MOST {
+                cost::MOST / 100
+            } else {
+                steps
+            }
+    }
+
     /// What a rule finds wrong.
     pub(crate) fn judge(&self, rule: &Rule, owner: Owner<'_>) -> Option<Diagnostic> {
         // One that cannot be understood is a mistake of the policy, and was told as such.

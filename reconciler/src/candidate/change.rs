@@ -12,7 +12,7 @@ use lockstep_protocol::Revision;
 use lockstep_source::{Limits, Mirror, SourceError, Tally};
 
 use super::material::limits;
-use super::{Asked, Gate, Material};
+use super::{Asked, Judging, Material};
 
 /// What was found wrong with a change.
 #[derive(Debug)]
@@ -68,11 +68,11 @@ pub fn judge_change(
     let mut material = Material::read(mirror, revision, Some(&before), &[], Scope::All)?;
     material.scan(mirror, Some(&before), None)?;
     // A hook stands where no settings are.
-    let gate = Gate {
+    let judging = Judging {
         asked: Asked::Ahead,
         operator: None,
     };
-    let report = material.judge(mirror, Some(&before), Scope::All, gate, || false)?;
+    let report = material.judge(mirror, Some(&before), Scope::All, judging, || false)?;
     Ok(Some(Change {
         report,
         files: material.files,

@@ -147,16 +147,16 @@ impl Material {
         mirror: &Mirror,
         base: Option<&Self>,
         scope: Scope<'_>,
-        gate: Gate<'_>,
+        judging: Judging<'_>,
         settled_before: impl FnOnce() -> bool,
     ) -> Result<Report, SourceError> {
         let candidate = self.candidate();
         let base = base.map(Self::candidate);
-        let operator = gate.operator;
+        let operator = judging.operator;
         let plain = Way {
             scanned: self.scanned.as_ref(),
             operator,
-            approvals: match gate.asked {
+            approvals: match judging.asked {
                 Asked::ToPublish => Approvals::Given {
                     author: &self.commit.author,
                     // Nothing that proves one is known yet.
@@ -164,7 +164,7 @@ impl Material {
                 },
                 Asked::Ahead | Asked::ToTakeUp => Approvals::Ahead,
             },
-            was_live: gate.asked == Asked::ToTakeUp,
+            was_live: judging.asked == Asked::ToTakeUp,
             ..Way::default()
         };
         let Some(base) = base.filter(|base| asks_for_past(&candidate, base, operator)) else {
@@ -258,7 +258,7 @@ pub enum Asked {
 
 /// Where a revision is judged, and for what.
 #[derive(Debug, Clone, Copy)]
-pub struct Gate<'a> {
+pub struct Judging<'a> {
     /// For what.
     pub asked: Asked,
     /// The operator's own policy, where it is known.

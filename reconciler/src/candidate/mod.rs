@@ -14,7 +14,7 @@ mod material;
 pub mod worker;
 
 pub use change::{Tallies, judge_change};
-pub use material::{Asked, Gate, Material, refusal};
+pub use material::{Asked, Judging, Material, refusal};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -102,6 +102,8 @@ pub struct Validated {
     whole: bool,
     snapshot: Snapshot,
     reads: BTreeMap<ServiceName, Digest>,
+    /// What its judgement warned of, as it is told.
+    warnings: Option<String>,
 }
 
 /// A revision that did not.
@@ -176,6 +178,12 @@ impl Validated {
         &self.reads
     }
 
+    /// What its judgement warned of, as `lockstep validate` prints it.
+    #[must_use]
+    pub fn warnings(&self) -> Option<&str> {
+        self.warnings.as_deref()
+    }
+
     /// Takes up a release that lies on the volume, where its commit cannot be had from the mirror: what it
     /// publishes is known from the volume itself, its policy is not.
     ///
@@ -223,6 +231,7 @@ impl Validated {
             whole: true,
             snapshot,
             reads,
+            warnings: None,
         }
     }
 }
@@ -240,14 +249,14 @@ pub fn judge(
     judges: &Judges,
     asked: Asked,
 ) -> Result<Judged, SourceError> {
-    let gate = Gate {
+    let judging = Judging {
         asked,
         operator: judges.operator.as_deref(),
     };
     let readers = &judges.readers;
     let scope = base.map_or(Scope::All, |base| Scope::Changed(base.material.candidate()));
     let read = Material::read(mirror, revision, base.map(|base| &base.material), readers, scope);
-    let mut material = match read.and_then(|material| material.with_operator(mirror, gate.operator)) {
+    let mut material = match read.and_then(|material| material.with_operator(mirror, judging.operator)) {
         Ok(material) => material,
         Err(error) => {
             let report = material::refusal(error)?;
@@ -255,7 +264,7 @@ pub fn judge(
         }
     };
     if asked != Asked::ToTakeUp {
-        material.scan(mirror, base.map(|base| &base.material), gate.operator)?;
+        material.scan(mirror, base.map(|base| &base.material), judging.operator)?;
     }
     let settled_before = || {
         let snapshot = Snapshot::of(&material.candidate(), base.map(Validated::snapshot));
@@ -265,7 +274,7 @@ pub fn judge(
         mirror,
         base.map(|base| &base.material),
         scope,
-        gate,
+        judging,
         settled_before,
     )?;
     if report.has_errors() {
@@ -274,10 +283,12 @@ pub fn judge(
     for warning in report.diagnostics() {
         tracing::warn!(%revision, "{}: {}", warning.path, warning.message);
     }
+    let warnings = (!report.is_empty()).then(|| shown(&report, &material.files));
     let previous = base.map(Validated::snapshot);
-    Ok(Judged::Valid(Arc::new(Validated::assemble(
-        material, previous, readers,
-    ))))
+    Ok(Judged::Valid(Arc::new(Validated {
+        warnings,
+        ..Validated::assemble(material, previous, readers)
+    })))
 }
 
 /// How a head relates to the last settled revision.

@@ -10,7 +10,7 @@ use lockstep_source::Mirror;
 
 use super::checkout::{Checkout, CheckoutError};
 use super::{Failure, SettingsFile, github, output};
-use crate::candidate::{Asked, Gate, Material, Reader, refusal};
+use crate::candidate::{Asked, Judging, Material, Reader, refusal};
 use crate::coordinator::request::PlanView;
 use crate::progress::for_a_person;
 
@@ -229,13 +229,13 @@ pub(super) fn judge(
     material
         .scan(mirror, base.as_ref(), operator)
         .map_err(Failure::refused)?;
-    let gate = Gate {
+    let judging = Judging {
         asked: Asked::Ahead,
         operator,
     };
     // What settled before only the reconciler knows.
     let report = material
-        .judge(mirror, base.as_ref(), Scope::All, gate, || false)
+        .judge(mirror, base.as_ref(), Scope::All, judging, || false)
         .map_err(Failure::refused)?;
     Ok((report, material.files().clone()))
 }

@@ -112,9 +112,14 @@ impl Expression {
         }
     }
 
+    /// How many steps that takes.
+    pub(super) fn cost(&self, value: &Value, old: Option<&Value>) -> u64 {
+        cost::of(&self.root, value, old)
+    }
+
     /// Evaluates it.
     pub(super) fn evaluate(&self, value: &Value, old: Option<&Value>) -> Result<Outcome, Unclear> {
-        let cost = cost::of(&self.root, value, old);
+        let cost = self.cost(value, old);
         if cost > cost::MOST {
             return Err(Unclear::TooMuch(cost));
         }

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::{Candidate, Fit, Way};
-use crate::diagnostic::Findings;
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::document::{Document, Syntax};
-use crate::policy::{Policy, Schema};
-use crate::rule::{Owner, Rule, Subject};
+use crate::policy::{POLICY_PATH, Policy, Schema};
+use crate::rule::{MOST_TOGETHER, Owner, Rule, Subject};
 
 /// Has all rules judge the documents that fit.
 pub(super) fn check(
@@ -38,6 +38,7 @@ pub(super) fn check(
     );
     paths.sort_unstable();
     paths.dedup();
+    let mut left = MOST_TOGETHER;
     for path in paths {
         // What one mistake refuses is not told a second time in a rule's words.
         if fit.refused.contains(path) {
@@ -82,21 +83,25 @@ pub(super) fn check(
             }))
             .collect();
         let (about_old, plain): (Vec<_>, Vec<_>) = rules.into_iter().partition(|(rule, _)| rule.names_old());
-        findings.extend(
-            plain
-                .into_iter()
-                .filter_map(|(rule, owner)| subject.judge(rule, owner)),
-        );
+        for (rule, owner) in plain {
+            if !afford(&subject, rule, &mut left) {
+                return findings.push(too_many());
+            }
+            findings.extend(subject.judge(rule, owner));
+        }
         if about_old.is_empty() || way.settled_before {
             continue;
         }
         let before = base.and_then(|base| completed(base, path));
         // What goes live is the change as a whole: where that holds, it does not matter by which steps it came.
         subject.old.clone_from(&before);
-        let broken: Vec<_> = about_old
-            .into_iter()
-            .filter_map(|(rule, owner)| Some((rule, owner, subject.judge(rule, owner)?)))
-            .collect();
+        let mut broken = Vec::new();
+        for (rule, owner) in about_old {
+            if !afford(&subject, rule, &mut left) {
+                return findings.push(too_many());
+            }
+            broken.extend(subject.judge(rule, owner).map(|mistake| (rule, owner, mistake)));
+        }
         if way.between.is_empty() {
             findings.extend(broken.into_iter().map(|(_, _, mistake)| mistake));
             continue;
@@ -113,6 +118,9 @@ pub(super) fn check(
             for (revision, value) in &steps {
                 subject.old = old.replace(value.clone());
                 subject.value.clone_from(value);
+                if !afford(&subject, rule, &mut left) {
+                    return findings.push(too_many());
+                }
                 let Some(mut mistake) = subject.judge(rule, owner) else {
                     continue;
                 };
@@ -124,6 +132,24 @@ pub(super) fn check(
             }
         }
     }
+}
+
+/// Takes what a rule costs from what is left; not where that is not enough.
+fn afford(subject: &Subject<'_>, rule: &Rule, left: &mut u64) -> bool {
+    match left.checked_sub(subject.cost(rule)) {
+        Some(rest) => {
+            *left = rest;
+            true
+        }
+        None => false,
+    }
+}
+
+/// A change brings its own rules, as many as it likes: those that are not evaluated hold for nobody.
+fn too_many() -> Diagnostic {
+    let message = format!("the rules together would take more than {MOST_TOGETHER} steps");
+    Diagnostic::error(Code::RuleEffort, POLICY_PATH, message)
+        .with_help("make fewer rules of it, or such as look at less")
 }
 
 pub(super) fn read(revision: &Candidate<'_>, path: &str) -> Option<Document> {
