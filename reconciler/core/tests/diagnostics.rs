@@ -85,7 +85,7 @@ fn each_case_reads_as_expected() {
         Code::NotMapped,
         Code::NotConverted,
         Code::Differs,
-        // Those of `lockstep schema diff`: `reconciler/core/tests`.
+        // Those of `lockstep schema diff`: `reconciler/tests/cli`.
         Code::BreaksConfigs,
         Code::BreaksServices,
     ]);
