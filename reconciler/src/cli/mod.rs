@@ -30,6 +30,7 @@ mod output;
 mod picture;
 mod plan;
 mod run;
+mod schema;
 mod status;
 mod story;
 mod suspend;
@@ -81,6 +82,7 @@ enum Command {
     Hook(hook::Hook),
     Explain(explain::Explain),
     Convert(convert::Convert),
+    Schema(schema::Schema),
     Sync(sync::Sync),
     Wait(wait::Wait),
     Rollback(undo::Rollback),
@@ -227,6 +229,7 @@ pub fn main() -> ExitCode {
         Command::Hook(command) => command.execute(&settings),
         Command::Explain(command) => command.execute(),
         Command::Convert(command) => command.execute(&settings),
+        Command::Schema(command) => command.execute(),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),
         Command::Rollback(command) => command.execute(&settings),

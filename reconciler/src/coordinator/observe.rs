@@ -222,9 +222,11 @@ impl Observer {
             Request::Status(answer) => drop(answer.send(self.status())),
             Request::Sync(answer) => self.source.sync(answer),
             Request::Plan(None, answer) => {
-                let view = self.valid.as_ref().map(|(_, plan)| PlanView {
+                let view = self.valid.as_ref().map(|(validated, plan)| PlanView {
                     plan: Some(plan.clone()),
                     refused: None,
+                    warnings: validated.warnings().map(str::to_owned),
+                    goes_out: None,
                 });
                 let view =
                     view.ok_or_else(|| "no valid revision was seen yet: see `lockstep status`".to_owned());
@@ -233,6 +235,7 @@ impl Observer {
             Request::Plan(Some(_), answer) => drop(answer.send(refused())),
             Request::Reached(_, answer) => drop(answer.send(refused())),
             Request::Retry(answer) => drop(answer.send(refused())),
+            Request::Pass(_, answer) => drop(answer.send(refused())),
             Request::Suspend(_, answer) => drop(answer.send(refused())),
             Request::Commit(_, answer) => drop(answer.send(refused())),
             Request::Down(answer) => {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lockstep_core::ledger::Suspension;
+use lockstep_core::ledger::{LetThrough, Suspension};
 use lockstep_core::plan::Plan;
 use lockstep_core::rollout::Phase;
 use lockstep_core::status::StatusView;
+use lockstep_core::window::GoesOut;
 use lockstep_protocol::Revision;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,7 +15,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::Coordinator;
 use crate::agent::Order;
 use crate::candidate::worker::Request as SourceRequest;
-use crate::candidate::{Judged, Reader};
 use crate::events::{Event, EventLog};
 use crate::metrics::Metrics;
 
@@ -43,6 +43,8 @@ pub enum Request {
     Reached(String, oneshot::Sender<Result<Reached, String>>),
     /// Forget all verdicts: the head is tried again. Answered with how many there were.
     Retry(oneshot::Sender<Result<usize, String>>),
+    /// Let a revision through a closed window.
+    Pass(LetThrough, oneshot::Sender<Result<Passed, String>>),
     /// Suspend reconciling, or resume it.
     Suspend(Option<Suspension>, oneshot::Sender<Result<(), String>>),
     /// Commit the way back, or undo a commit.
@@ -69,6 +71,68 @@ pub struct PlanView {
     pub plan: Option<Plan>,
     /// The diagnostics of a refused revision, as `lockstep validate` prints them.
     pub refused: Option<String>,
+    /// The warnings about one that is not refused, as `lockstep validate` prints them.
+    pub warnings: Option<String>,
+    /// When it would go out; none where the settings have no windows, or nothing is to go out.
+    pub goes_out: Option<GoesOut>,
+}
+
+impl PlanView {
+    /// A revision that was refused.
+    #[must_use]
+    pub fn refused(why: String) -> Self {
+        Self {
+            plan: None,
+            refused: Some(why),
+            warnings: None,
+            goes_out: None,
+        }
+    }
+
+    /// The plan for people; none of a refused revision.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let mut text = lockstep_core::plan::text(self.plan.as_ref()?);
+        if let Some(goes_out) = &self.goes_out {
+            text.push_str(&format!("\n{goes_out}\n"));
+        }
+        if let Some(warnings) = &self.warnings {
+            text.push_str(&format!("\n{warnings}\n"));
+        }
+        Some(text)
+    }
+
+    /// The same for a pull request, also of a revision that was refused.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let quoted = |text: &str| {
+            let lines: Vec<_> = text.lines().map(|line| format!("    {line}\n")).collect();
+            lines.concat()
+        };
+        let mut out = match (&self.plan, &self.refused) {
+            (Some(plan), _) => lockstep_core::plan::markdown(plan),
+            (None, refused) => format!(
+                "### Plan: it would be rejected\n\n{}",
+                quoted(refused.as_deref().unwrap_or_default())
+            ),
+        };
+        if let Some(goes_out) = &self.goes_out {
+            out.push_str(&format!("\n{goes_out}\n"));
+        }
+        if let Some(warnings) = &self.warnings {
+            out.push_str(&format!("\nWarnings:\n\n{}", quoted(warnings)));
+        }
+        out
+    }
+}
+
+/// How letting a revision through ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Passed {
+    /// Whether a window was closed that it passes now.
+    pub passed: bool,
+    /// Why it is not tried now all the same.
+    pub held: Option<String>,
 }
 
 /// Whether a revision is live.
@@ -120,19 +184,19 @@ impl Coordinator {
             Request::Plan(None, answer) => {
                 let view = match &self.head {
                     None => Err("no revision was fetched yet: see `lockstep status`".to_owned()),
-                    Some(head) => Ok(view(self.live.as_ref(), &head.judged, &self.readers)),
+                    Some(head) => Ok(self.outlook().view(&head.judged)),
                 };
                 drop(answer.send(view));
             }
             Request::Plan(Some(text), answer) => {
                 let (sender, receiver) = oneshot::channel();
                 self.source.ask(SourceRequest::Judge(text, sender));
-                let (live, readers) = (self.live.clone(), Arc::clone(&self.readers));
+                let outlook = self.outlook();
                 self.aside.spawn(async move {
                     let judged = receiver
                         .await
                         .unwrap_or_else(|_| Err("the reconciler is ending".to_owned()));
-                    drop(answer.send(judged.map(|judged| view(live.as_ref(), &judged, &readers))));
+                    drop(answer.send(judged.map(|judged| outlook.view(&judged))));
                 });
             }
             Request::Reached(text, answer) => {
@@ -158,6 +222,7 @@ impl Coordinator {
                 let forgotten = self.store.change(lockstep_core::ledger::Ledger::retry);
                 drop(answer.send(forgotten.map_err(|error| error.to_string())));
             }
+            Request::Pass(wanted, answer) => drop(answer.send(self.let_through(wanted))),
             Request::Suspend(suspension, answer) => {
                 let kind = if suspension.is_some() {
                     "Suspended"
@@ -227,23 +292,6 @@ impl Coordinator {
                 branch: branch.to_owned(),
             })));
         });
-    }
-}
-
-fn view(live: Option<&super::LiveRelease>, judged: &Judged, readers: &[Reader]) -> PlanView {
-    match judged {
-        Judged::Refused(refused) => PlanView {
-            plan: None,
-            refused: Some(refused.reason.clone()),
-        },
-        Judged::Valid(validated) => {
-            let live = live.map(|live| live.validated.snapshot());
-            let plan = lockstep_core::plan::plan(live, validated.snapshot(), &Reader::plan_inputs(readers));
-            PlanView {
-                plan: Some(plan),
-                refused: None,
-            }
-        }
     }
 }
 

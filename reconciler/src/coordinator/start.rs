@@ -32,6 +32,7 @@ use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
 use crate::cli::{Asked, Signals};
 use crate::clock::Clock;
+use crate::daytime::DayTimer;
 use crate::events::{Event as Record, EventLog};
 use crate::history::History;
 use crate::metrics::Metrics;
@@ -354,6 +355,7 @@ async fn begin(
     };
     events.append([started].into_iter().chain(adopted));
 
+    let day_timer = DayTimer::new().map_err(StartError::System)?;
     let mut coordinator = Coordinator {
         services: settings
             .services
@@ -381,6 +383,8 @@ async fn begin(
         live: taken.live.take(),
         head: None,
         verdict: None,
+        windows: super::windows::Known::default(),
+        day_timer,
         aborted: None,
         unhealed: None,
         active: None,

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use lockstep_core::admission::CandidateState;
+use lockstep_core::ledger::LetThrough;
 use lockstep_core::status::StatusView;
 use lockstep_protocol::Revision;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::control::Peer;
 use crate::coordinator::Handle;
-use crate::coordinator::request::{PlanView, Reached, Request, Synced, Undo, suspension};
+use crate::coordinator::request::{Passed, PlanView, Reached, Request, Synced, Undo, suspension};
 
 /// What went wrong, for people.
 #[derive(Debug, Serialize, Deserialize)]
@@ -184,6 +186,9 @@ pub struct PlanQuery {
     /// Whether the text for people is wanted as well.
     #[serde(default)]
     pub text: bool,
+    /// Whether the same for a pull request is wanted.
+    #[serde(default)]
+    pub markdown: bool,
 }
 
 /// A plan, with the text for people if it was asked for.
@@ -193,6 +198,8 @@ struct PlanAnswer {
     view: PlanView,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    markdown: Option<String>,
 }
 
 pub(super) async fn plan(
@@ -203,12 +210,9 @@ pub(super) async fn plan(
         .ask(|answer| Request::Plan(query.rev, answer))
         .await?
         .map_err(refused)?;
-    let text = view
-        .plan
-        .as_ref()
-        .filter(|_| query.text)
-        .map(lockstep_core::plan::text);
-    Ok(Json(PlanAnswer { view, text }).into_response())
+    let text = query.text.then(|| view.text()).flatten();
+    let markdown = query.markdown.then(|| view.markdown());
+    Ok(Json(PlanAnswer { view, text, markdown }).into_response())
 }
 
 pub(super) async fn sync(State(door): State<Door>) -> Result<Json<Synced>, Failed> {
@@ -319,6 +323,35 @@ async fn wait_until(door: &Door, revision: Option<String>) -> Result<Waited, Fai
 
 pub(super) async fn retry(State(door): State<Door>) -> Result<Json<usize>, Failed> {
     door.ask(Request::Retry).await?.map(Json).map_err(refused)
+}
+
+/// A revision that is to be let through a closed window.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Pass {
+    /// The revision: the head as whoever asks saw it.
+    pub revision: Revision,
+    /// Why.
+    pub reason: String,
+}
+
+pub(super) async fn pass(
+    State(door): State<Door>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(wanted): Json<Pass>,
+) -> Result<Json<Passed>, Failed> {
+    if wanted.reason.trim().is_empty() {
+        return Err(refused("a reason is expected: it is recorded".to_owned()));
+    }
+    let wanted = LetThrough {
+        revision: wanted.revision,
+        reason: wanted.reason,
+        by: peer.to_string(),
+        at: Timestamp::now(),
+    };
+    door.ask(|answer| Request::Pass(wanted, answer))
+        .await?
+        .map(Json)
+        .map_err(refused)
 }
 
 /// A suspension that is asked for.

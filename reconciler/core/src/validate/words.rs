@@ -4,7 +4,7 @@ use jsonschema::JsonType;
 use jsonschema::error::TypeKind;
 use serde_json::{Number, Value};
 
-use crate::document::Syntax;
+use crate::document::{KeyPath, Syntax};
 
 /// What a schema's type is called by those who write this syntax.
 pub(super) fn of_type(kind: JsonType, syntax: Syntax) -> &'static str {
@@ -84,6 +84,61 @@ pub(super) fn written(value: &Value, syntax: Syntax) -> String {
         (Syntax::Yaml, Value::String(text)) if plain_in_yaml(text) => cut(text.clone()),
         // JSON is YAML.
         (Syntax::Yaml, value) => cut(value.to_string()),
+    }
+}
+
+/// How to write a value as the wanted type, where that is obvious.
+pub(super) fn retype(kind: &TypeKind, value: &Value, at: &KeyPath, syntax: Syntax) -> Option<String> {
+    let wanted = |one: JsonType| match kind {
+        TypeKind::Single(kind) => *kind == one,
+        TypeKind::Multiple(kinds) => kinds.contains(one),
+    };
+    let number = wanted(JsonType::Number) || wanted(JsonType::Integer);
+    let tables = |list: &[Value]| !list.is_empty() && list.iter().all(Value::is_object);
+    match value {
+        Value::String(text) if number && text.parse::<f64>().is_ok() => {
+            Some(format!("write the number without quotes: `{text}`"))
+        }
+        Value::String(text) if wanted(JsonType::Boolean) && matches!(text.as_str(), "true" | "false") => {
+            Some(format!("write it without quotes: `{text}`"))
+        }
+        Value::String(text) if wanted(JsonType::Boolean) => {
+            let meant = match text.to_lowercase().as_str() {
+                "yes" | "y" | "on" => "true",
+                "no" | "n" | "off" => "false",
+                _ => return None,
+            };
+            Some(match syntax {
+                Syntax::Yaml => format!("in YAML 1.2 `{text}` is a text: write `{meant}`"),
+                Syntax::Toml | Syntax::Json => format!("write `{meant}`, without quotes"),
+            })
+        }
+        Value::Array(list) if wanted(JsonType::Object) && tables(list) && syntax == Syntax::Toml => {
+            Some(format!("a header in single brackets makes a table: `[{at}]`"))
+        }
+        Value::Object(_) if wanted(JsonType::Array) && syntax == Syntax::Toml => Some(format!(
+            "a header in double brackets makes an entry of a list: `[[{at}]]`"
+        )),
+        Value::Bool(_) | Value::Number(_) if wanted(JsonType::String) => {
+            Some(format!("put it in quotes: `\"{value}\"`"))
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) if wanted(JsonType::Array) => {
+            Some(format!("write it as a list: `[{}]`", written(value, syntax)))
+        }
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => None,
+    }
+}
+
+/// A key as this syntax writes it.
+pub(super) fn key(name: &str, syntax: Syntax) -> String {
+    match syntax {
+        Syntax::Toml => toml_edit::Key::new(name).display_repr().into_owned(),
+        Syntax::Json | Syntax::Yaml => written(&Value::from(name), syntax),
     }
 }
 
