@@ -33,6 +33,7 @@ mod phrases;
 mod probes;
 mod requests;
 mod task;
+mod watchdog;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -266,6 +267,8 @@ pub struct AgentSpec {
     pub surroundings: BTreeMap<ServiceName, Surroundings>,
     /// The instances' folders.
     pub folders: Folders,
+    /// The services that are paused, and for how long at most.
+    pub paused: BTreeMap<ServiceName, Duration>,
     /// The volume: what is live is read there.
     pub volume: PathBuf,
     /// The probes, by service.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::instances::ReadsTable;
+use lockstep_core::service::Pause;
 use lockstep_protocol::SwitchNumber;
 use lockstep_volume::{OpenOptions, Term, Unfenced, Volume};
 use tokio::signal::unix::Signal;
@@ -186,6 +187,12 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
             .map(|service| (service.name.clone(), surroundings(service, &settings, &folders)))
             .collect(),
         folders,
+        paused: settings
+            .services
+            .iter()
+            .filter(|service| service.pause == Pause::Freeze)
+            .map(|service| (service.name.clone(), settings.rollout.pause_limit))
+            .collect(),
         volume: settings.volume.path.clone(),
         probes: settings
             .services
