@@ -13,6 +13,7 @@ use lockstep_core::ledger::Ledger;
 use lockstep_core::plan::{Plan, ServiceEffect, plan};
 use lockstep_core::service::{ServiceName, Verify};
 use lockstep_core::status::{StatusFacts, StatusView, status};
+use lockstep_core::window::Gate;
 use lockstep_protocol::Revision;
 use tokio::sync::{mpsc, watch};
 
@@ -194,7 +195,7 @@ impl Observer {
             Judged::Valid(validated) => {
                 let revision = validated.revision().clone();
                 let plan = self.plan_of(&validated);
-                self.tell("Observed", Some(&revision), would(&plan));
+                self.tell("Observed", Some(&revision), self.would(&plan));
                 self.base.send_replace(Base {
                     live: Some(Arc::clone(&validated)),
                     ..Base::default()
@@ -215,15 +216,36 @@ impl Observer {
         plan(live, validated.snapshot(), &Reader::plan_inputs(&self.readers))
     }
 
+    /// What a plan would do to whom, and whether a window would hold it.
+    fn would(&self, plan: &Plan) -> String {
+        let windows = &self.settings.windows;
+        match windows.at(Timestamp::now()) {
+            // The first release passes.
+            Gate::Closed(closed)
+                if plan.from.is_some() && !plan.is_empty() && !windows.let_pass(&closed, plan) =>
+            {
+                let until = closed.until.map(|until| format!(" until {until}"));
+                format!(
+                    "it would be held{}: {}; then {}",
+                    until.unwrap_or_default(),
+                    closed.why,
+                    would(plan)
+                )
+            }
+            Gate::Closed(_) | Gate::Open { .. } => would(plan),
+        }
+    }
+
     fn answer(&mut self, request: Request) -> Option<End> {
         // Whoever asked may be gone by now: then nobody waits for the answer.
         match request {
             Request::Status(answer) => drop(answer.send(self.status())),
             Request::Sync(answer) => self.source.sync(answer),
             Request::Plan(None, answer) => {
-                let view = self.valid.as_ref().map(|(_, plan)| PlanView {
+                let view = self.valid.as_ref().map(|(validated, plan)| PlanView {
                     plan: Some(plan.clone()),
                     refused: None,
+                    warnings: validated.warnings().map(str::to_owned),
                     goes_out: None,
                 });
                 let view =

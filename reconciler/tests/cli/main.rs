@@ -18,6 +18,8 @@ const COMMANDS: &[&str] = &[
     "status",
     "events",
     "history",
+    "at",
+    "why",
     "hook",
     "completions",
     "man",
@@ -269,6 +271,29 @@ fn a_clone_is_planned_without_a_reconciler() {
     );
     repo.write("config/config.toml", "[limits]\nmax = 0\n");
     repo.case("plan-refused", &[&["plan"], &["plan", "--json"]]);
+}
+
+#[test]
+fn a_plan_is_of_what_is_staged_or_between_two_commits_and_names_rules_and_warnings() {
+    let repo = Repo::new();
+    let rules = "[[rule]]\nname = \"not-too-many\"\ndocument = \"config/config.toml\"\n\
+                 expression = \"self.limits.max <= 6\"\nmessage = \"more than six are seldom meant\"\n\
+                 at = \"limits.max\"\nseverity = \"warning\"\n";
+    repo.write(".lockstep/policy.toml", &format!("{POLICY}{rules}"));
+    repo.write("config/config.toml", "[limits]\nmax = 7\n");
+    repo.git(&["add", "--all"]);
+    repo.write("config/config.toml", "[limits]\nmax = 8\n");
+    repo.case(
+        "plan-staged",
+        &[
+            &["plan", "--staged"],
+            &["plan", "--staged", "--markdown"],
+            &["plan", "main~1..main"],
+            &["plan", "main..main~1", "--markdown"],
+            &["plan", "main..nowhere"],
+        ],
+    );
+    repo.case("why-clone", &[&["why", "limits.max"], &["why", "limits.mux"]]);
 }
 
 #[test]
