@@ -86,7 +86,7 @@ fn each_case_reads_as_expected() {
         Code::NotMapped,
         Code::NotConverted,
         Code::Differs,
-        // Those of `lockstep schema diff`.
+        // Those of `lockstep schema diff`: `reconciler/tests/cli`.
         Code::BreaksConfigs,
         Code::BreaksServices,
     ]);

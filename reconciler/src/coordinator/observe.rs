@@ -17,10 +17,11 @@ use lockstep_core::window::Gate;
 use lockstep_protocol::Revision;
 use tokio::sync::{mpsc, watch};
 
+use super::failed::StartError;
 use super::request::PlanView;
 use super::reread::read_again;
 use super::source::Source;
-use super::start::{Lasting, StartError};
+use super::start::Lasting;
 use super::{End, Handle, Request};
 use crate::agent;
 use crate::candidate::worker::{Base, Seen, Worker};
