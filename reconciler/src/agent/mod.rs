@@ -17,6 +17,7 @@
 mod answers;
 mod checks;
 mod commands;
+mod connecting;
 mod evidence;
 mod exposition;
 mod folders;
@@ -180,6 +181,8 @@ pub enum Report {
         ages: BTreeMap<ServiceName, Duration>,
         /// What the instances state.
         heard: Vec<Event>,
+        /// Why nobody can be paused and told in the place of these.
+        unusable: BTreeMap<ServiceName, String>,
     },
     /// The guard does not answer, or cannot be started: why, with the next step. Ended by [`Report::Connected`].
     Unreachable(String),

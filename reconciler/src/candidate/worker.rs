@@ -5,6 +5,7 @@
 //! what is new, and answers every [`Request::Look`] once a look has ended that began after it was asked.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -16,7 +17,7 @@ use lockstep_protocol::{Digest, Revision};
 use lockstep_source::{Blobs, HangUp, Head, Mirror, Next, Schedule, SourceError, SourceSpec, Stamp, Watcher};
 use tokio::sync::{mpsc as channel, oneshot, watch};
 
-use super::{Judged, Reader, Validated, ancestry, judge};
+use super::{Asked, Judged, Judges, Validated, ancestry, judge};
 use crate::progress;
 use crate::telemetry::Steps;
 
@@ -129,7 +130,7 @@ impl Worker {
         mirror: PathBuf,
         spec: SourceSpec,
         interval: Duration,
-        readers: Arc<[Reader]>,
+        judges: Judges,
         base: watch::Receiver<Base>,
         seen: channel::UnboundedSender<Seen>,
         steps: Steps,
@@ -147,7 +148,7 @@ impl Worker {
             interval,
             mended_by: Vec::new(),
             schedule: Schedule::new(interval, seed),
-            readers,
+            judges,
             base,
             seen,
             told: None,
@@ -186,6 +187,10 @@ impl Drop for Worker {
     }
 }
 
+/// What is said where the program itself is wrong.
+const DEFECT: &str = "the reconciler has a defect and gave up what it did with the repository: see its log for the place, and \
+                      report it; it tries again";
+
 /// The head that was told last, and the base it was judged against.
 type Told = (Revision, BaseId);
 
@@ -195,7 +200,7 @@ struct Thread {
     /// What the files for the server were at the last look: after a failure, another file may mend it.
     mended_by: Vec<Option<Stamp>>,
     schedule: Schedule,
-    readers: Arc<[Reader]>,
+    judges: Judges,
     base: watch::Receiver<Base>,
     seen: channel::UnboundedSender<Seen>,
     told: Option<Told>,
@@ -220,13 +225,13 @@ impl Thread {
             match request {
                 Some(Request::Stop) => return,
                 Some(Request::TakeUp(revision)) => {
-                    let seen = self
-                        .take_up(&revision)
-                        .map_or(Seen::NotKnown(revision), Seen::TakenUp);
+                    let taken = self.guarded(|thread| thread.take_up(&revision)).flatten();
+                    let seen = taken.map_or(Seen::NotKnown(revision), Seen::TakenUp);
                     let _ = self.seen.send(seen);
                 }
                 Some(Request::Judge(text, answer)) => {
-                    let _ = answer.send(self.judge_text(&text));
+                    let judged = self.guarded(|thread| thread.judge_text(&text));
+                    let _ = answer.send(judged.unwrap_or_else(|| Err(DEFECT.to_owned())));
                 }
                 Some(Request::Pin(revisions)) => {
                     self.pin(&revisions);
@@ -234,11 +239,11 @@ impl Thread {
                     self.tidy();
                 }
                 Some(Request::Work(work)) => {
-                    work(&mut self.mirror);
+                    self.guarded(|thread| work(&mut thread.mirror));
                     due = Instant::now() + self.look(false);
                 }
                 Some(Request::Commit(make)) => {
-                    make(&mut self.mirror);
+                    self.guarded(|thread| make(&mut thread.mirror));
                     let _ = self.seen.send(Seen::Committed);
                     due = Instant::now() + self.look(false);
                 }
@@ -253,6 +258,18 @@ impl Thread {
                 }
             }
         }
+    }
+
+    /// Does something that may have a defect: it is told, and whoever waits for this thread does not wait for ever.
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self))).ok();
+        if done.is_none() {
+            // What was seen before need not be whole.
+            self.told = None;
+            let reason = DEFECT.to_owned();
+            let _ = self.seen.send(Seen::Failed { reason });
+        }
+        done
     }
 
     /// Each fetch leaves a pack: many are made one, after a rollout or when nobody asks for anything.
@@ -281,6 +298,11 @@ impl Thread {
 
     /// Looks once and says how long to wait for the next time.
     fn look(&mut self, answer: bool) -> Duration {
+        self.guarded(|thread| thread.look_once(answer))
+            .unwrap_or_else(|| self.schedule.failed())
+    }
+
+    fn look_once(&mut self, answer: bool) -> Duration {
         // Before the look: a file that is replaced meanwhile counts as new.
         self.mended_by = self.mirror.access_stamps();
         let base = self.base.borrow().clone();
@@ -334,7 +356,8 @@ impl Thread {
                 &head,
                 base.live.as_deref(),
                 &base.before,
-                &self.readers,
+                &self.judges,
+                Asked::ToPublish,
             )?
         };
         self.steps.note("judge", &head, began);
@@ -352,7 +375,14 @@ impl Thread {
         if !self.mirror.has(revision) {
             return None;
         }
-        match judge(&self.mirror, revision, None, &BTreeSet::new(), &self.readers) {
+        match judge(
+            &self.mirror,
+            revision,
+            None,
+            &BTreeSet::new(),
+            &self.judges,
+            Asked::ToTakeUp,
+        ) {
             Ok(Judged::Valid(validated)) => Some(validated),
             // It was valid when it went live; stricter settings do not take it back.
             Ok(Judged::Refused(refused)) => {
@@ -374,7 +404,8 @@ impl Thread {
             &revision,
             base.live.as_deref(),
             &base.before,
-            &self.readers,
+            &self.judges,
+            Asked::Ahead,
         )
         .map_err(|error| error.to_string())
     }
@@ -397,5 +428,37 @@ impl Thread {
                 tracing::warn!(%error, "a revision cannot be pinned");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_defect_is_told_and_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = SourceSpec::new("/nowhere/at.git", "main");
+        let (_base, base) = watch::channel(Base::default());
+        let (seen_by, mut seen) = channel::unbounded_channel();
+        let mirror = folder.path().join("mirror.git");
+        let interval = Duration::from_secs(3600);
+        let started = Worker::start(
+            mirror,
+            spec,
+            interval,
+            Arc::new([]),
+            base,
+            seen_by,
+            Steps::default(),
+        );
+        let (worker, _) = started.unwrap();
+        worker.ask(Request::Commit(Box::new(|_| panic!("a test"))));
+        worker.ask(Request::Look(7));
+        let told = std::iter::from_fn(|| seen.blocking_recv());
+        let mut told = told.take_while(|seen| !matches!(seen, Seen::Looked(7)));
+        assert!(matches!(told.next(), Some(Seen::Failed { reason }) if reason == DEFECT));
+        assert!(matches!(told.next(), Some(Seen::Committed)));
+        assert!(told.all(|seen| matches!(seen, Seen::Failed { reason } if reason != DEFECT)));
     }
 }

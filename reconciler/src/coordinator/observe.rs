@@ -17,14 +17,15 @@ use lockstep_core::window::Gate;
 use lockstep_protocol::Revision;
 use tokio::sync::{mpsc, watch};
 
+use super::failed::StartError;
 use super::request::PlanView;
 use super::reread::read_again;
 use super::source::Source;
-use super::start::{Lasting, StartError};
+use super::start::Lasting;
 use super::{End, Handle, Request};
 use crate::agent;
 use crate::candidate::worker::{Base, Seen, Worker};
-use crate::candidate::{Judged, Reader, Validated};
+use crate::candidate::{Judged, Judges, Reader, Validated};
 use crate::cli::Asked;
 use crate::clock::Clock;
 use crate::events::{Event, EventLog};
@@ -82,7 +83,7 @@ pub(super) async fn run(
         state.join("mirror.git"),
         settings.source.spec.clone(),
         settings.source.interval,
-        Arc::clone(&readers),
+        Judges::all(&settings),
         base_of_worker,
         seen_by,
         Steps::default(),

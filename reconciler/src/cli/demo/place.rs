@@ -19,6 +19,10 @@ const TEMPLATE: &[(&str, &str)] = &[
         include_str!("../../../../config-repo-template/.gitignore"),
     ),
     (
+        ".lockstep/older-yaml.toml",
+        include_str!("../../../../config-repo-template/.lockstep/older-yaml.toml"),
+    ),
+    (
         ".lockstep/policy.toml",
         include_str!("../../../../config-repo-template/.lockstep/policy.toml"),
     ),

@@ -36,7 +36,7 @@ pub(super) fn judge(
     kept.store();
     let (report, files) = match change {
         Ok(Some(change)) => (change.report, change.files),
-        Ok(None) => validate::judge(mirror, revision, base)?,
+        Ok(None) => validate::judge(mirror, revision, base, None)?,
         Err(error) => (refusal(error).map_err(Failure::refused)?, Sources::new()),
     };
     say(&report, &files, shown)?;
