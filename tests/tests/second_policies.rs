@@ -7,7 +7,14 @@ use rustix::process::Signal;
 
 fn write(lab: &Lab, text: &str) {
     let folder = lab.settings();
-    fs::write(folder.parent().unwrap().join("operator.toml"), text).expect("the lab's folder is writable");
+    fs::write(
+        folder
+            .parent()
+            .expect("it lies in a folder")
+            .join("operator.toml"),
+        text,
+    )
+    .expect("the lab's folder is writable");
 }
 
 fn rule(most: u32) -> String {

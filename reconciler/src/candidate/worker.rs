@@ -447,7 +447,7 @@ mod tests {
             mirror,
             spec,
             interval,
-            Arc::new([]),
+            Judges::default(),
             base,
             seen_by,
             Steps::default(),
