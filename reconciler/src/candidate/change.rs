@@ -39,6 +39,7 @@ pub fn judge_change(
     mirror: &Mirror,
     revision: &Revision,
     base: &Revision,
+    settled_before: bool,
     tallies: &mut impl Tallies,
 ) -> Result<Option<Change>, SourceError> {
     // A base that cannot be published itself is no base.
@@ -58,7 +59,7 @@ pub fn judge_change(
         return Ok(None);
     }
     let material = Material::read(mirror, revision, Some(&before), &[], Scope::All)?;
-    let report = material.judge(mirror, Some(&before), Scope::All, || false)?;
+    let report = material.judge(mirror, Some(&before), Scope::All, || settled_before)?;
     Ok(Some(Change {
         report,
         files: material.files,

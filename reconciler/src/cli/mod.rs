@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`client`] | speaking to the running reconciler |
 //! | [`checkout`] | a config repository on disk, as `validate` and `plan` look at it |
+//! | [`git`] | asking the program git |
+//! | [`template`] | what a config repository begins with |
 //! | [`output`], [`story`], [`picture`], [`moment`], [`github`] | how results are printed |
 //! | [`completions`] | `completions` and `man`, made from the definition here |
 //! | all others | the subcommand of the same name |
@@ -20,10 +22,12 @@ mod doctor;
 mod down;
 mod events;
 mod explain;
+mod git;
 mod github;
 mod guard;
 mod history;
 mod hook;
+mod init;
 mod moment;
 mod output;
 mod picture;
@@ -33,6 +37,7 @@ mod status;
 mod story;
 mod suspend;
 mod sync;
+mod template;
 mod undo;
 mod validate;
 mod wait;
@@ -78,6 +83,7 @@ enum Command {
     Plan(plan::Plan),
     Validate(validate::Validate),
     Hook(hook::Hook),
+    Init(init::Init),
     Explain(explain::Explain),
     Sync(sync::Sync),
     Wait(wait::Wait),
@@ -223,6 +229,7 @@ pub fn main() -> ExitCode {
         Command::Plan(command) => command.execute(&settings),
         Command::Validate(command) => command.execute(&settings),
         Command::Hook(command) => command.execute(&settings),
+        Command::Init(command) => command.execute(),
         Command::Explain(command) => command.execute(),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),

@@ -207,15 +207,17 @@ fn below(path: &Path, root: &Path) -> Result<Option<String>, CheckoutError> {
 
 /// All diagnostics of the subject, and the contents they point into.
 fn judged(subject: &Subject, base: Option<&Revision>) -> Result<(Report, Sources), Failure> {
-    let (report, files) = judge(subject.checkout.mirror(), &subject.revision, base)?;
+    let (report, files) = judge(subject.checkout.mirror(), &subject.revision, base, false)?;
     Ok((only(subject.below.as_deref(), report), files))
 }
 
-/// All diagnostics of a revision, and the contents they point into.
+/// All diagnostics of a revision, and the contents they point into. Whether its files settled before only the
+/// reconciler knows; others may assume it.
 pub(super) fn judge(
     mirror: &Mirror,
     revision: &Revision,
     base: Option<&Revision>,
+    settled_before: bool,
 ) -> Result<(Report, Sources), Failure> {
     let readers: [Reader; 0] = [];
     // A base that cannot be published itself (an empty one, before the folder was there) is no base.
@@ -224,9 +226,8 @@ pub(super) fn judge(
         Ok(material) => material,
         Err(error) => return Ok((refusal(error).map_err(Failure::refused)?, Sources::new())),
     };
-    // What settled before only the reconciler knows.
     let report = material
-        .judge(mirror, base.as_ref(), Scope::All, || false)
+        .judge(mirror, base.as_ref(), Scope::All, || settled_before)
         .map_err(Failure::refused)?;
     Ok((report, material.files().clone()))
 }

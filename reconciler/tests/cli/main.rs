@@ -8,7 +8,7 @@ mod harness;
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};
 
 /// The subcommands that have a help of their own.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "doctor",
     "run",
     "guard",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 21] = [
     "events",
     "history",
     "hook",
+    "init",
     "completions",
     "man",
     "plan",
