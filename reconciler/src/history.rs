@@ -39,6 +39,9 @@ pub struct Entry {
     pub outcome: String,
     /// Why, unless it went as it should.
     pub reason: String,
+    /// By what it passed a window that was closed, if it did: who let it through, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed: Option<String>,
     /// The switch under which it, or what was restored, is live since; none when nothing was switched.
     pub switch: Option<SwitchNumber>,
     /// Whom it touched, and how: `reload`, `restart` or `start`.
@@ -63,6 +66,7 @@ impl Entry {
             from: None,
             outcome: outcome.to_owned(),
             reason: String::new(),
+            passed: None,
             switch: None,
             services: BTreeMap::new(),
             pause_us: None,

@@ -25,6 +25,7 @@ mod candidate;
 mod cli;
 mod clock;
 mod coordinator;
+mod daytime;
 mod events;
 mod history;
 mod lines;

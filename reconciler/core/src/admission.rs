@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use lockstep_protocol::{Digest, Revision, SwitchNumber};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Ledger, back_off};
+use crate::ledger::{Ledger, LetThrough, back_off};
 use crate::rollout::Moment;
 use crate::service::ServiceName;
+use crate::window::Closed;
 
 /// What is live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +103,10 @@ pub struct Facts<'a> {
     pub stuck: bool,
     /// What is done with a rewound branch.
     pub rewind: Rewind,
+    /// The windows that keep changes out now; none if they are open.
+    pub closed: Option<&'a Closed>,
+    /// Whether those let this change pass, because it touches emergency keys alone.
+    pub emergency: bool,
     /// The moment.
     pub now: Moment,
     /// The time of day.
@@ -265,7 +270,50 @@ pub fn admit(head: &Head<'_>, facts: &Facts<'_>) -> Verdict {
             entry.again_at.map(Until::At),
         );
     }
-    Verdict::Try
+    match facts.closed {
+        Some(closed) if passage(head, facts).is_none() => {
+            held(closed.reason.clone(), closed.until.map(Until::At))
+        }
+        Some(_) | None => Verdict::Try,
+    }
+}
+
+/// Why a candidate passes windows that are closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Passage<'a> {
+    /// Nothing is live yet, and no service runs without.
+    First,
+    /// Its files settled before.
+    WayBack,
+    /// It changes emergency keys alone.
+    Emergency,
+    /// A person lets it through.
+    LetThrough(&'a LetThrough),
+}
+
+impl std::fmt::Display for Passage<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::First => f.write_str("it is the first release"),
+            Self::WayBack => f.write_str("its files settled before"),
+            Self::Emergency => f.write_str("it changes emergency keys alone"),
+            Self::LetThrough(entry) => write!(f, "{} let it through: {}", entry.by, entry.reason),
+        }
+    }
+}
+
+/// Why a candidate passes windows, closed as they may be; none if it does not.
+#[must_use]
+pub fn passage<'a>(head: &Head<'_>, facts: &Facts<'a>) -> Option<Passage<'a>> {
+    if facts.live.is_none() {
+        Some(Passage::First)
+    } else if facts.ledger.settled_before(&head.digest) {
+        Some(Passage::WayBack)
+    } else if let Some(entry) = facts.ledger.let_through(head.revision) {
+        Some(Passage::LetThrough(entry))
+    } else {
+        facts.emergency.then_some(Passage::Emergency)
+    }
 }
 
 #[cfg(test)]

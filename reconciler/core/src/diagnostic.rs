@@ -6,6 +6,7 @@ mod code;
 mod json;
 mod place;
 mod report;
+mod sarif;
 mod text;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub use code::{Code, UnknownCode, explain};
 pub use json::json;
 pub use place::{LineColumn, Lines};
 pub use report::{Findings, LISTED, Report};
+pub use sarif::sarif;
 pub use text::{Style, text};
 
 use crate::document::KeyPath;
@@ -60,6 +62,8 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do next.
     pub help: Option<String>,
+    /// What to write in place of what is marked, where that is obvious.
+    pub fix: Option<String>,
     /// Other places that explain it: the line of the schema that decided.
     pub related: Vec<Related>,
 }
@@ -87,6 +91,7 @@ impl Diagnostic {
             key: None,
             message: message.into(),
             help: None,
+            fix: None,
             related: Vec::new(),
         }
     }

@@ -84,6 +84,19 @@ pub struct Suspension {
     pub since: Timestamp,
 }
 
+/// A person lets a revision through a closed window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetThrough {
+    /// The revision, and no other.
+    pub revision: Revision,
+    /// Why, in that person's words.
+    pub reason: String,
+    /// Who it was, as far as the system knows.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// All that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -96,6 +109,8 @@ pub struct Ledger {
     pub rejected: Vec<RejectedRevision>,
     /// Whether reconciling is suspended.
     pub suspended: Option<Suspension>,
+    /// The revision that is let through a closed window, until its rollout has ended.
+    pub let_through: Option<LetThrough>,
     /// Services that a stuck rollout had not heard when another took its place: whatever comes next has to hear
     /// them, until something ends with all of them heard.
     pub unheard: BTreeMap<ServiceName, Effect>,
@@ -120,6 +135,21 @@ impl Ledger {
     #[must_use]
     pub fn settled_before(&self, digest: &Digest) -> bool {
         self.settled.iter().any(|tree| tree.digest == *digest)
+    }
+
+    /// Who lets a revision through a closed window, if anybody does.
+    #[must_use]
+    pub fn let_through(&self, revision: &Revision) -> Option<&LetThrough> {
+        self.let_through
+            .as_ref()
+            .filter(|entry| entry.revision == *revision)
+    }
+
+    /// Once a revision has failed, nobody lets it through any more: another try is another decision.
+    fn withdraw(&mut self, revision: &Revision) {
+        if self.let_through(revision).is_some() {
+            self.let_through = None;
+        }
     }
 
     /// The entry of a quarantined revision.
@@ -150,6 +180,7 @@ impl Ledger {
                 .any(|(service, digest)| reads.get(service) != Some(digest));
             entry.digest != tree.digest && (entry.failed.is_empty() || parts_differ)
         });
+        self.let_through = None;
         self.settled.push(tree);
         keep_newest(&mut self.settled, SETTLED_KEPT);
     }
@@ -176,6 +207,7 @@ impl Ledger {
         let tries = alike.unwrap_or(0).saturating_add(1);
         let passes = !failures.is_empty() && failures.iter().all(|failure| failure.kind.passes_by_itself());
         let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        self.withdraw(revision);
         self.quarantined.retain(|entry| entry.revision != *revision);
         self.quarantined.push(Quarantined {
             revision: revision.clone(),
@@ -192,6 +224,7 @@ impl Ledger {
 
     /// Notes that a revision was rejected.
     pub fn note_rejected(&mut self, revision: &Revision, reason: String, at: Timestamp) {
+        self.withdraw(revision);
         self.rejected.retain(|entry| entry.revision != *revision);
         self.rejected.push(RejectedRevision {
             revision: revision.clone(),

@@ -1,6 +1,7 @@
 //! Lockstep's decisions, without any I/O.
 
 pub mod admission;
+pub mod convert;
 pub mod counts;
 pub mod diagnostic;
 pub mod document;
@@ -16,3 +17,4 @@ pub mod service;
 pub mod status;
 pub mod tree;
 pub mod validate;
+pub mod window;

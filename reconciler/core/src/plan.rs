@@ -167,6 +167,14 @@ pub fn plan(live: Option<&Snapshot>, candidate: &Snapshot, services: &[PlanInput
     }
 }
 
+impl Plan {
+    /// Whether no published file changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.files.is_empty()
+    }
+}
+
 impl Snapshot {
     fn way_back(&self, live: &Self) -> Vec<TreeChange> {
         live.published().tree.changes_since(self.published().tree)

@@ -141,6 +141,15 @@ impl Reads {
         })
     }
 
+    /// Whether this key of a file is read, and nothing of it lies outside of what is.
+    #[must_use]
+    pub fn holds(&self, path: &TreePath, key: &KeyPath) -> bool {
+        self.0.iter().any(|read| {
+            let part = read.key.as_ref().is_none_or(|part| key.starts_with(part));
+            part && read.files.contain(path)
+        })
+    }
+
     /// Whether what is read differs between two releases; `changes` are all that differ between their trees.
     ///
     /// The same answer as comparing digests, at the cost of the change.

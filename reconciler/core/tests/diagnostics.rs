@@ -77,6 +77,14 @@ fn each_case_reads_as_expected() {
         Code::FileCount,
         Code::TotalSize,
         Code::NotPublishable,
+        // Those of `lockstep convert`: `reconciler/tests/cli`.
+        Code::YamlUnreadable,
+        Code::NoTomlValue,
+        Code::SaidDifferently,
+        Code::MappingInvalid,
+        Code::NotMapped,
+        Code::NotConverted,
+        Code::Differs,
     ]);
     for name in cases().iter().filter(|name| !name.ends_with(".txt")) {
         let repo = judged(name);

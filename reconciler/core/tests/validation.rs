@@ -312,3 +312,54 @@ fn gathering_stops_at_references_that_go_round_or_nowhere() {
     let Ok(sources) = gather(&repo.tree, "config", Scope::All, &[], None, read);
     assert_eq!(sources.len(), 4);
 }
+
+#[test]
+fn a_schema_is_read_in_the_words_of_its_draft() {
+    // A list of schemas in `items` is for single entries up to 2019-09; `$ref` hides what stands beside it up to draft 7.
+    let schema = |draft: &str, words: &str| format!(r#"{{"$schema": "{draft}", {words}}}"#);
+    let entries =
+        r#""properties": {"port": {"items": [{"type": "string"}], "additionalItems": {"type": "integer"}}}"#;
+    for draft in [
+        "http://json-schema.org/draft-04/schema#",
+        "http://json-schema.org/draft-06/schema#",
+        "http://json-schema.org/draft-07/schema",
+        "https://json-schema.org/draft/2019-09/schema",
+    ] {
+        let mut repo = with_policy(&schema(draft, entries));
+        repo.add("config/config.toml", "port = [\"a\", 1]\n");
+        assert_eq!(codes(&judged(&repo, None)), [], "{draft}");
+        repo.add("config/config.toml", "port = [1, \"a\"]\n");
+        let wrong = ("config/config.toml", Code::WrongType);
+        assert_eq!(codes(&judged(&repo, None)), [wrong, wrong], "{draft}");
+    }
+    let newest = with_policy(&schema("https://json-schema.org/draft/2020-12/schema", entries));
+    assert_eq!(
+        codes(&judged(&newest, None)),
+        [(".lockstep/schema/trading.json", Code::SchemaInvalid)]
+    );
+    let mut old = with_policy(&schema(
+        "http://json-schema.org/draft-07/schema#",
+        r##""$id": "https://example.org/a.json", "properties": {"port": {"$ref": "b.json", "minimum": 5}}"##,
+    ));
+    // The file that it refers to says no draft: it is of the same.
+    old.add(
+        ".lockstep/schema/b.json",
+        r#"{"type": "integer", "dependencies": {"a": ["b"]}}"#,
+    );
+    assert_eq!(codes(&judged(&old, None)), []);
+    old.add("config/config.toml", "port = \"a\"\n");
+    assert_eq!(
+        codes(&judged(&old, None)),
+        [("config/config.toml", Code::WrongType)]
+    );
+    let exclusive = schema(
+        "http://json-schema.org/draft-04/schema#",
+        r#""id": "https://example.org/a.json", "properties": {"port": {"minimum": 1, "exclusiveMinimum": true}}"#,
+    );
+    let report = judged(&with_policy(&exclusive), None);
+    assert_eq!(codes(&report), [("config/config.toml", Code::OutOfRange)]);
+    assert_eq!(
+        report.diagnostics()[0].message,
+        "`port` must be more than 1, not 1"
+    );
+}

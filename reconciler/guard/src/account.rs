@@ -101,9 +101,31 @@ impl Account {
     }
 }
 
+/// The name of a user, if the system knows one.
+#[must_use]
+pub fn user_name(user: u32) -> Option<String> {
+    let mut space = vec![0; 16 * 1024];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: as in `Account::named`; the name is a text that ends, or null.
+    unsafe {
+        let mut entry: libc::passwd = std::mem::zeroed();
+        libc::getpwuid_r(user, &mut entry, space.as_mut_ptr(), space.len(), &mut found);
+        if found.is_null() || entry.pw_name.is_null() {
+            return None;
+        }
+        Some(CStr::from_ptr(entry.pw_name).to_string_lossy().into_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_has_the_name_that_the_system_knows() {
+        assert_eq!(user_name(0).as_deref(), Some("root"));
+        assert_eq!(user_name(4_000_000_000), None);
+    }
 
     #[test]
     fn root_is_known_and_an_invented_user_is_not() {

@@ -66,6 +66,7 @@ mod supervise;
 mod urgency;
 pub mod wire;
 
+pub use account::user_name;
 pub use client::{connect, left_behind, spawn};
 pub use error::GuardError;
 pub use foreign::check_identity;

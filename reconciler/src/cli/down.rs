@@ -28,12 +28,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How long services may take to end where the settings cannot tell by now: the guard has its own times for each.
 const STOP_WITHIN: Duration = Duration::from_secs(300);
+/// The same of a rollout.
+const ROLLOUT_WITHIN: Duration = Duration::from_secs(300);
 /// How soon a reconciler is asked again that was just beginning anew.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// End the reconciler, the services and the guard
 ///
-/// Each service gets its stop signal and the time that its settings give it. The release that is live stays
+/// A rollout that is under way ends first, unless it is stuck. Each service gets its stop signal and the time that its
+/// settings give it. The release that is live stays
 /// on the volume: `lockstep run` starts the services on it again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lockstep down\n  lockstep down --settings /etc/lockstep.toml")]
@@ -62,7 +65,9 @@ async fn down(reach: &Reach) -> Result<&'static str, Failure> {
             });
         }
     };
-    let limit = reach.stop_within.unwrap_or(STOP_WITHIN) + LAST_STEPS;
+    // A rollout that is under way ends first.
+    let rollout = reach.rollout_within.unwrap_or(ROLLOUT_WITHIN);
+    let limit = rollout + reach.stop_within.unwrap_or(STOP_WITHIN) + LAST_STEPS;
     // The guard's socket is gone before its process is.
     let guard = match lockstep_guard::connect(&reach.state) {
         Ok(stream) => Ending::of(&stream, "the guard")?,

@@ -84,6 +84,9 @@ fn tell(entry: &Entry) -> String {
     if !facts.is_empty() {
         line(&facts.join("; ").dimmed().to_string());
     }
+    if let Some(passed) = &entry.passed {
+        line(&format!("passed a closed window: {passed}"));
+    }
     for reason in entry.reason.lines() {
         line(reason);
     }

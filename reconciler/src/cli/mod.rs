@@ -17,6 +17,7 @@ mod at;
 mod checkout;
 mod client;
 mod completions;
+mod convert;
 mod demo;
 mod doctor;
 mod down;
@@ -85,6 +86,7 @@ enum Command {
     Hook(hook::Hook),
     Init(init::Init),
     Explain(explain::Explain),
+    Convert(convert::Convert),
     Sync(sync::Sync),
     Wait(wait::Wait),
     Rollback(undo::Rollback),
@@ -231,6 +233,7 @@ pub fn main() -> ExitCode {
         Command::Hook(command) => command.execute(&settings),
         Command::Init(command) => command.execute(),
         Command::Explain(command) => command.execute(),
+        Command::Convert(command) => command.execute(&settings),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),
         Command::Rollback(command) => command.execute(&settings),

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use lockstep_core::plan::{plan, text};
+use jiff::Timestamp;
+use lockstep_core::admission::Passage;
+use lockstep_core::plan::{self, plan};
 use lockstep_core::policy::POLICY_PATH;
 use lockstep_core::validate::Scope;
+use lockstep_core::window::{Gate, GoesOut, Windows};
 use serde_json::Value;
 
 use super::checkout::Checkout;
@@ -112,8 +115,10 @@ impl Plan {
                         live.as_ref().map(Material::snapshot),
                         Reader::plan_inputs(&readers),
                     );
+                    let plan = plan(live.as_ref(), &material.snapshot(), &inputs);
                     PlanView {
-                        plan: Some(plan(live.as_ref(), &material.snapshot(), &inputs)),
+                        goes_out: settings.and_then(|settings| goes_out(&settings.windows, &plan)),
+                        plan: Some(plan),
                         refused: None,
                     }
                 }
@@ -131,8 +136,8 @@ impl Plan {
         ));
         if self.json {
             output::json(&view)?;
-        } else if let Some(plan) = &view.plan {
-            output::print(&text(plan))?;
+        } else if let Some(text) = view.text() {
+            output::print(&text)?;
         }
         match view.refused {
             Some(refused) if !self.json => {
@@ -143,4 +148,19 @@ impl Plan {
             None => Ok(()),
         }
     }
+}
+
+/// When it would go out, as far as the settings say: what settled before only the reconciler knows.
+fn goes_out(windows: &Windows, plan: &plan::Plan) -> Option<GoesOut> {
+    if windows.is_empty() || plan.is_empty() {
+        return None;
+    }
+    let gate = windows.at(Timestamp::now());
+    let passage = match &gate {
+        Gate::Open { .. } => None,
+        Gate::Closed(closed) => windows
+            .let_pass(closed, plan)
+            .then(|| Passage::Emergency.to_string()),
+    };
+    Some(GoesOut::of(&gate, passage))
 }

@@ -20,6 +20,7 @@ pub(super) const TRADER: &[File] = files!(
     ".gitignore",
     ".gitlab-ci.yml",
     ".gitlab/merge_request_templates/Default.md",
+    ".lockstep/older-yaml.toml",
     ".lockstep/policy.toml",
     ".lockstep/schema/trader.json",
     ".pre-commit-config.yaml",

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lockstep_core::diagnostic::{Code, Report, Severity, Sources, Style, json, text};
+use lockstep_core::diagnostic::{Code, Report, Severity, Sources, Style, json, sarif, text};
 use lockstep_core::policy::POLICY_PATH;
 use lockstep_core::validate::Scope;
 use lockstep_protocol::Revision;
@@ -50,7 +50,7 @@ enum Format {
     Json,
     /// Annotations in a GitHub workflow
     Github,
-    /// For code scanning (not in this build)
+    /// SARIF 2.1.0, for code scanning
     Sarif,
 }
 
@@ -79,11 +79,6 @@ struct Subject {
 
 impl Validate {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
-        if self.format == Format::Sarif {
-            return Err(Failure::misuse(
-                "this build has no SARIF: use --format json or github",
-            ));
-        }
         let published = settings.published()?;
         let told = for_a_person("reading the files", None);
         let subject = self.subject(&published)?;
@@ -119,7 +114,7 @@ impl Validate {
             }
             Format::Json => output::json(&json(&report, &files))?,
             Format::Github => output::print(&github::annotations(&report, &files))?,
-            Format::Sarif => {}
+            Format::Sarif => output::json(&sarif(&report, &files))?,
         }
         if report.has_errors() {
             Err(Failure::told())
@@ -234,10 +229,7 @@ pub(super) fn judge(
 
 /// A plan that there is not, with the diagnostics as the reconciler writes them.
 pub(super) fn refused(report: &Report, files: &Sources) -> PlanView {
-    PlanView {
-        plan: None,
-        refused: Some(text(report, files, Style::default()).trim_end().to_owned()),
-    }
+    PlanView::refused(text(report, files, Style::default()).trim_end().to_owned())
 }
 
 /// What was found in one file or folder, and in what judges it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use lockstep_core::admission::{Aborted, Live, Verdict};
+use lockstep_core::admission::{Aborted, Live, Passage, Verdict};
 use lockstep_core::instances::InstanceState;
 use lockstep_core::ledger::SettledTree;
 use lockstep_core::rollout::{Effect, Failure, Kind, Member, MemberId, Outcome, Progress, Rollout};
@@ -91,7 +91,12 @@ impl Coordinator {
         {
             self.volume.ask(Job::Abandon(staged));
         }
-        let entry = entry(active, &outcome);
+        let mut entry = entry(active, &outcome);
+        // Known also of a rollout that was taken up after a crash.
+        let let_through = self.store.ledger().let_through(&rollout.to.revision);
+        entry.passed = entry
+            .passed
+            .or_else(|| let_through.map(|entry| Passage::LetThrough(entry).to_string()));
         self.metrics.rollout_ended(outcome.as_str(), began.elapsed());
         self.store.note_numbers(self.term, self.highest_switch);
         let all_heard = match &outcome {
@@ -365,6 +370,7 @@ fn entry(active: &Active, outcome: &Outcome) -> Entry {
     let from = rollout.from.as_ref().map(|from| from.switch);
     let entry = Entry {
         reason,
+        passed: active.passage.clone(),
         pause_us: active.pause.and_then(micros),
         total_us: micros(active.seen.elapsed()),
         ..Entry::new(&rollout.to.revision, outcome.as_str())

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use lockstep_core::admission::{self, CandidateState, Verdict, admit};
+use lockstep_core::admission::{self, CandidateState, Passage, Verdict, admit};
 use lockstep_core::instances::InstanceState;
-use lockstep_core::plan::{ServiceEffect, plan};
+use lockstep_core::plan::ServiceEffect;
 use lockstep_core::rollout::{self, Effect, Event, Kind, Limits, Moment, Phase, Side};
 use lockstep_core::service::{ServiceName, Tier};
 use lockstep_protocol::RolloutId;
 
 use super::drive::Candidate;
 use super::{Active, Coordinator, Head};
+use crate::candidate::Judged;
 use crate::candidate::worker::{Request as SourceRequest, Seen};
-use crate::candidate::{Judged, Reader};
 use crate::events::Event as Record;
 use crate::history::Entry;
 
@@ -73,11 +73,11 @@ impl Coordinator {
 
     /// Looks at everything anew and tries the head, if it is to be tried now.
     pub(super) fn consider(&mut self) {
-        if self.end.is_some() || !self.connected || self.recovering.is_some() || self.lost.is_some() {
-            return;
-        }
         // Nothing is begun while all is being ended.
         if self.down.is_some() {
+            return self.shut_down();
+        }
+        if self.end.is_some() || !self.connected || self.recovering.is_some() || self.lost.is_some() {
             return;
         }
         if self.take_settings() {
@@ -136,12 +136,18 @@ impl Coordinator {
             return;
         }
         let candidate: Candidate = Arc::clone(validated);
-        let verdict = {
+        let (seen, ancestry) = (head.seen, head.ancestry);
+        let time = Timestamp::now();
+        let closed = self.closed(time);
+        let emergency = closed
+            .as_ref()
+            .is_some_and(|closed| self.is_emergency(&candidate, closed));
+        let (verdict, passage) = {
             let head = admission::Head {
                 revision: &revision,
                 digest: candidate.digest(),
                 reads: candidate.reads(),
-                ancestry: head.ancestry,
+                ancestry,
             };
             let facts = admission::Facts {
                 live: self.live.as_ref().map(|live| &live.live),
@@ -149,12 +155,14 @@ impl Coordinator {
                 aborted: self.aborted.as_ref(),
                 stuck,
                 rewind: self.settings.source.rewind,
+                closed: closed.as_ref(),
+                emergency,
                 now,
-                time: Timestamp::now(),
+                time,
             };
-            admit(&head, &facts)
+            let passage = facts.closed.and_then(|_| admission::passage(&head, &facts));
+            (admit(&head, &facts), passage.as_ref().map(Passage::to_string))
         };
-        let seen = head.seen;
         self.verdict = Some((revision, verdict.clone()));
         match verdict {
             Verdict::Live | Verdict::Final { .. } | Verdict::Held { .. } => {}
@@ -177,7 +185,7 @@ impl Coordinator {
                 });
             }
             Verdict::Try if stuck => self.event(Event::Supersede),
-            Verdict::Try => self.begin(candidate, seen),
+            Verdict::Try => self.begin(candidate, seen, passage),
         }
     }
 
@@ -241,9 +249,11 @@ impl Coordinator {
         }
     }
 
-    fn begin(&mut self, candidate: Candidate, seen: Instant) {
-        let live = self.live.as_ref().map(|live| live.validated.snapshot());
-        let plan = plan(live, candidate.snapshot(), &Reader::plan_inputs(&self.readers));
+    fn begin(&mut self, candidate: Candidate, seen: Instant, passage: Option<String>) {
+        if let Some(passage) = &passage {
+            self.tell_passage(candidate.revision(), passage);
+        }
+        let plan = self.plan_of(&candidate);
         let first = self.live.is_none();
         let effects: BTreeMap<_, _> = plan
             .services
@@ -263,6 +273,9 @@ impl Coordinator {
             .collect();
         let kind = if first { Kind::First } else { Kind::Change };
         self.roll(candidate, kind, &effects, seen);
+        if let Some(active) = &mut self.active {
+            active.passage = passage;
+        }
     }
 
     /// Begins a rollout.
@@ -315,6 +328,7 @@ impl Coordinator {
             release_to: None,
             staged: None,
             recovered: false,
+            passage: None,
             current: None,
             switched: None,
             began: Instant::now(),

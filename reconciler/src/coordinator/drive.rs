@@ -73,6 +73,7 @@ impl Coordinator {
                 }
             }
             Report::Down(down) => {
+                self.stopping = false;
                 if down.is_ok() {
                     self.end = Some(End::Down);
                 }

@@ -35,6 +35,7 @@ mod spec;
 mod start;
 mod take_up;
 pub mod volume;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ use crate::candidate::worker::{Base, BaseId, Seen};
 use crate::candidate::{Judged, Reader, Validated};
 use crate::cli::{Asked, Signals};
 use crate::clock::Clock;
+use crate::daytime::DayTimer;
 use crate::events::{Event, EventLog};
 use crate::history::History;
 use crate::metrics::Metrics;
@@ -104,6 +106,8 @@ struct Active {
     staged: Option<Box<StagedSwitch>>,
     /// Whether it was taken up after a crash.
     recovered: bool,
+    /// By what it passed a closed window.
+    passage: Option<String>,
     /// What `current` points to, as far as this rollout moved it.
     current: Option<SwitchNumber>,
     switched: Option<Box<Switched>>,
@@ -152,6 +156,9 @@ struct Coordinator {
     live: Option<LiveRelease>,
     head: Option<Head>,
     verdict: Option<(Revision, Verdict)>,
+    windows: windows::Known,
+    /// Rings when the time of day changes something.
+    day_timer: DayTimer,
     aborted: Option<Aborted>,
     /// The same of healing. Kept apart, or a candidate and a healing that are both given up would each forget the
     /// other's back-off.
@@ -186,6 +193,8 @@ struct Coordinator {
     /// Tasks that only carry something from here to somebody: an answer, traces.
     aside: tokio::task::JoinSet<()>,
     down: Option<tokio::sync::oneshot::Sender<Result<(), String>>>,
+    /// All is being stopped because of it.
+    stopping: bool,
     shown: Option<StatusView>,
     /// The settings are to be read again.
     reread: bool,
@@ -209,6 +218,7 @@ impl Coordinator {
                 return end;
             }
             let wake = self.next_wake();
+            self.day_timer.set(self.next_time());
             // While somebody is paused, only what ends the pause is listened to: no request, no news of the source.
             let quiet = self.active.as_ref().is_some_and(|active| active.quiet);
             tokio::select! {
@@ -229,13 +239,28 @@ impl Coordinator {
                 Some(request) = self.requests.recv(), if !quiet => self.answer(request),
                 // The volume's top level changed, by us or by somebody else.
                 () = self.drift.rung(), if !quiet => self.look_at_links(),
+                // The time of day has come that something waits for, or the clock was set.
+                () = self.day_timer.rung() => {}
                 // Time passed that means something to a rollout, a back-off or an instance.
                 () = tokio::time::sleep_until(wake) => self.tick(),
             }
         }
     }
 
-    /// When time alone changes something.
+    /// When the time of day changes something.
+    fn next_time(&self) -> Option<Timestamp> {
+        let time = Timestamp::now();
+        let ledger = self.store.ledger();
+        let again = ledger.quarantined.iter().filter_map(|entry| entry.again_at);
+        let suspended = ledger.suspended.as_ref().and_then(|suspension| suspension.until);
+        again
+            .chain(suspended)
+            .chain(self.windows.opens())
+            .filter(|at| *at > time)
+            .min()
+    }
+
+    /// When time that passes changes something.
     fn next_wake(&self) -> tokio::time::Instant {
         let now = self.clock.now();
         let rollout = self.active.as_ref().and_then(|active| active.rollout.deadline());
@@ -251,17 +276,7 @@ impl Coordinator {
                 .get(&MemberId::only(name))?
                 .next_moment(verify, now)
         });
-        let time = Timestamp::now();
-        let ledger = self.store.ledger();
-        let by_time = ledger
-            .quarantined
-            .iter()
-            .filter_map(|entry| entry.again_at)
-            .chain(ledger.suspended.as_ref().and_then(|suspension| suspension.until))
-            .filter(|at| *at > time)
-            .filter_map(|at| Duration::try_from(at - time).ok().map(|wait| now.after(wait)))
-            .min();
-        let moments = [rollout, aborted, observed, by_time, Some(self.drift.due())];
+        let moments = [rollout, aborted, observed, Some(self.drift.due())];
         let next = moments.into_iter().flatten().chain(instances).min();
         let next = next.unwrap_or_else(|| now.after(Duration::from_secs(3600)));
         tokio::time::Instant::from_std(self.clock.instant(next))

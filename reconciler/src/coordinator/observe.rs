@@ -224,6 +224,7 @@ impl Observer {
                 let view = self.valid.as_ref().map(|(_, plan)| PlanView {
                     plan: Some(plan.clone()),
                     refused: None,
+                    goes_out: None,
                 });
                 let view =
                     view.ok_or_else(|| "no valid revision was seen yet: see `lockstep status`".to_owned());
@@ -232,6 +233,7 @@ impl Observer {
             Request::Plan(Some(_), answer) => drop(answer.send(refused())),
             Request::Reached(_, answer) => drop(answer.send(refused())),
             Request::Retry(answer) => drop(answer.send(refused())),
+            Request::Pass(_, answer) => drop(answer.send(refused())),
             Request::Suspend(_, answer) => drop(answer.send(refused())),
             Request::Commit(_, answer) => drop(answer.send(refused())),
             Request::Down(answer) => {

@@ -317,6 +317,7 @@ impl Coordinator {
             release_to: Some(intent.to.release),
             staged: None,
             recovered: true,
+            passage: None,
             current,
             switched: None,
             began: Instant::now(),

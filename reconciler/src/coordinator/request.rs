@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lockstep_core::ledger::Suspension;
+use lockstep_core::ledger::{LetThrough, Suspension};
 use lockstep_core::plan::Plan;
+use lockstep_core::rollout::Phase;
 use lockstep_core::status::StatusView;
+use lockstep_core::window::GoesOut;
 use lockstep_protocol::Revision;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,7 +15,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::Coordinator;
 use crate::agent::Order;
 use crate::candidate::worker::Request as SourceRequest;
-use crate::candidate::{Judged, Reader};
 use crate::events::{Event, EventLog};
 use crate::metrics::Metrics;
 
@@ -42,6 +43,8 @@ pub enum Request {
     Reached(String, oneshot::Sender<Result<Reached, String>>),
     /// Forget all verdicts: the head is tried again. Answered with how many there were.
     Retry(oneshot::Sender<Result<usize, String>>),
+    /// Let a revision through a closed window.
+    Pass(LetThrough, oneshot::Sender<Result<Passed, String>>),
     /// Suspend reconciling, or resume it.
     Suspend(Option<Suspension>, oneshot::Sender<Result<(), String>>),
     /// Commit the way back, or undo a commit.
@@ -68,6 +71,39 @@ pub struct PlanView {
     pub plan: Option<Plan>,
     /// The diagnostics of a refused revision, as `lockstep validate` prints them.
     pub refused: Option<String>,
+    /// When it would go out; none where the settings have no windows, or nothing is to go out.
+    pub goes_out: Option<GoesOut>,
+}
+
+impl PlanView {
+    /// A revision that was refused.
+    #[must_use]
+    pub fn refused(why: String) -> Self {
+        Self {
+            plan: None,
+            refused: Some(why),
+            goes_out: None,
+        }
+    }
+
+    /// The plan for people; none of a refused revision.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let mut text = lockstep_core::plan::text(self.plan.as_ref()?);
+        if let Some(goes_out) = &self.goes_out {
+            text.push_str(&format!("\n{goes_out}\n"));
+        }
+        Some(text)
+    }
+}
+
+/// How letting a revision through ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Passed {
+    /// Whether a window was closed that it passes now.
+    pub passed: bool,
+    /// Why it is not tried now all the same.
+    pub held: Option<String>,
 }
 
 /// Whether a revision is live.
@@ -119,19 +155,19 @@ impl Coordinator {
             Request::Plan(None, answer) => {
                 let view = match &self.head {
                     None => Err("no revision was fetched yet: see `lockstep status`".to_owned()),
-                    Some(head) => Ok(view(self.live.as_ref(), &head.judged, &self.readers)),
+                    Some(head) => Ok(self.outlook().view(&head.judged)),
                 };
                 drop(answer.send(view));
             }
             Request::Plan(Some(text), answer) => {
                 let (sender, receiver) = oneshot::channel();
                 self.source.ask(SourceRequest::Judge(text, sender));
-                let (live, readers) = (self.live.clone(), Arc::clone(&self.readers));
+                let outlook = self.outlook();
                 self.aside.spawn(async move {
                     let judged = receiver
                         .await
                         .unwrap_or_else(|_| Err("the reconciler is ending".to_owned()));
-                    drop(answer.send(judged.map(|judged| view(live.as_ref(), &judged, &readers))));
+                    drop(answer.send(judged.map(|judged| outlook.view(&judged))));
                 });
             }
             Request::Reached(text, answer) => {
@@ -157,6 +193,7 @@ impl Coordinator {
                 let forgotten = self.store.change(lockstep_core::ledger::Ledger::retry);
                 drop(answer.send(forgotten.map_err(|error| error.to_string())));
             }
+            Request::Pass(wanted, answer) => drop(answer.send(self.let_through(wanted))),
             Request::Suspend(suspension, answer) => {
                 let kind = if suspension.is_some() {
                     "Suspended"
@@ -179,10 +216,22 @@ impl Coordinator {
             Request::Commit(undo, answer) => self.commit(undo, answer),
             Request::Down(answer) => {
                 self.down = Some(answer);
-                // An order is dropped only while the program ends anyway.
-                self.orders.give(Order::Shutdown);
+                self.shut_down();
             }
         }
+    }
+
+    /// Has everything stopped, if that was asked for. A rollout that is under way ends first, for it has limits: whom
+    /// we stop in the midst of one would count as dead of it. Stuck has none, and without the guard nobody is stopped.
+    pub(super) fn shut_down(&mut self) {
+        let active = self.active.as_ref().map(|active| &active.rollout.phase);
+        let under_way = active.is_some_and(|phase| !matches!(phase, Phase::Stuck { .. }));
+        if self.down.is_none() || self.stopping || (under_way && self.connected) {
+            return;
+        }
+        self.stopping = true;
+        // An order is dropped only while the program ends anyway.
+        self.orders.give(Order::Shutdown);
     }
 
     /// Has the source thread make a commit; the look that follows takes it up at once.
@@ -214,23 +263,6 @@ impl Coordinator {
                 branch: branch.to_owned(),
             })));
         });
-    }
-}
-
-fn view(live: Option<&super::LiveRelease>, judged: &Judged, readers: &[Reader]) -> PlanView {
-    match judged {
-        Judged::Refused(refused) => PlanView {
-            plan: None,
-            refused: Some(refused.reason.clone()),
-        },
-        Judged::Valid(validated) => {
-            let live = live.map(|live| live.validated.snapshot());
-            let plan = lockstep_core::plan::plan(live, validated.snapshot(), &Reader::plan_inputs(readers));
-            PlanView {
-                plan: Some(plan),
-                refused: None,
-            }
-        }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
 use crate::cli::{Asked, Signals};
 use crate::clock::Clock;
+use crate::daytime::DayTimer;
 use crate::events::{Event as Record, EventLog};
 use crate::history::History;
 use crate::metrics::Metrics;
@@ -445,6 +446,7 @@ async fn begin(
     };
     events.append([started].into_iter().chain(adopted));
 
+    let day_timer = DayTimer::new().map_err(StartError::System)?;
     let mut coordinator = Coordinator {
         services: settings
             .services
@@ -472,6 +474,8 @@ async fn begin(
         live: taken.live.take(),
         head: None,
         verdict: None,
+        windows: super::windows::Known::default(),
+        day_timer,
         aborted: None,
         unhealed: None,
         active: None,
@@ -497,6 +501,7 @@ async fn begin(
         looked_for: None,
         aside: tokio::task::JoinSet::new(),
         down: None,
+        stopping: false,
         shown: None,
         reread: false,
         settings_next: None,

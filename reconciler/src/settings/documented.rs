@@ -135,9 +135,19 @@ fn base(key: &str) -> toml::Table {
     } else {
         "signal = 'SIGHUP'"
     };
+    let window = match key {
+        key if key.starts_with("window.emergency.") => {
+            "[[window]]\nname = 'night'\nkind = 'deny'\ncron = '0 0 * * *'\nduration = '1h'\n\
+             emergency = [{ key = 'a.toml#a' }]\n"
+        }
+        key if key.starts_with("window.") => {
+            "[[window]]\nname = 'night'\nkind = 'deny'\ncron = '0 0 * * *'\nduration = '1h'\n"
+        }
+        _ => "",
+    };
     toml::from_str(&format!(
         "[source]\nurl = '/srv/config.git'\n[volume]\npath = 'volume'\n\
-         [[service]]\nname = 'a'\nprocess = {{ command = ['a'] }}\nreload = {{ {reload} }}\n{probe}"
+         [[service]]\nname = 'a'\nprocess = {{ command = ['a'] }}\nreload = {{ {reload} }}\n{probe}\n{window}"
     ))
     .unwrap()
 }

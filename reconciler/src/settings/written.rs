@@ -13,6 +13,8 @@ pub(super) struct Settings {
     #[serde(default)]
     pub(super) service: Vec<Service>,
     #[serde(default)]
+    pub(super) window: Vec<Window>,
+    #[serde(default)]
     pub(super) rollout: Rollout,
     pub(super) web: Option<Web>,
     pub(super) telemetry: Option<Telemetry>,
@@ -62,6 +64,31 @@ pub(super) struct Service {
     #[serde(default)]
     pub(super) verify: Verify,
     pub(super) check: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Window {
+    pub(super) name: String,
+    pub(super) kind: lockstep_core::window::Kind,
+    pub(super) cron: String,
+    pub(super) duration: SignedDuration,
+    #[serde(default = "utc")]
+    pub(super) time_zone: String,
+    /// Dates, as texts or as TOML's own.
+    #[serde(default)]
+    pub(super) except: Vec<toml::Value>,
+    pub(super) except_file: Option<String>,
+    #[serde(default)]
+    pub(super) emergency: Vec<Emergency>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Emergency {
+    pub(super) key: String,
+    /// A value, or a list of them.
+    pub(super) to: Option<toml::Value>,
 }
 
 /// One that Lockstep runs, with `command`, or one that somebody else runs, with `pid_file`.
@@ -213,6 +240,10 @@ impl Default for State {
 
 fn main_branch() -> String {
     "main".to_owned()
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
 }
 
 fn five_seconds() -> SignedDuration {

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use lockstep_core::admission::CandidateState;
+use lockstep_core::ledger::LetThrough;
 use lockstep_core::status::StatusView;
 use lockstep_protocol::Revision;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::control::Peer;
 use crate::coordinator::Handle;
-use crate::coordinator::request::{PlanView, Reached, Request, Synced, Undo, suspension};
+use crate::coordinator::request::{Passed, PlanView, Reached, Request, Synced, Undo, suspension};
 
 /// What went wrong, for people.
 #[derive(Debug, Serialize, Deserialize)]
@@ -203,11 +205,7 @@ pub(super) async fn plan(
         .ask(|answer| Request::Plan(query.rev, answer))
         .await?
         .map_err(refused)?;
-    let text = view
-        .plan
-        .as_ref()
-        .filter(|_| query.text)
-        .map(lockstep_core::plan::text);
+    let text = query.text.then(|| view.text()).flatten();
     Ok(Json(PlanAnswer { view, text }).into_response())
 }
 
@@ -319,6 +317,35 @@ async fn wait_until(door: &Door, revision: Option<String>) -> Result<Waited, Fai
 
 pub(super) async fn retry(State(door): State<Door>) -> Result<Json<usize>, Failed> {
     door.ask(Request::Retry).await?.map(Json).map_err(refused)
+}
+
+/// A revision that is to be let through a closed window.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Pass {
+    /// The revision: the head as whoever asks saw it.
+    pub revision: Revision,
+    /// Why.
+    pub reason: String,
+}
+
+pub(super) async fn pass(
+    State(door): State<Door>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(wanted): Json<Pass>,
+) -> Result<Json<Passed>, Failed> {
+    if wanted.reason.trim().is_empty() {
+        return Err(refused("a reason is expected: it is recorded".to_owned()));
+    }
+    let wanted = LetThrough {
+        revision: wanted.revision,
+        reason: wanted.reason,
+        by: peer.to_string(),
+        at: Timestamp::now(),
+    };
+    door.ask(|answer| Request::Pass(wanted, answer))
+        .await?
+        .map(Json)
+        .map_err(refused)
 }
 
 /// A suspension that is asked for.

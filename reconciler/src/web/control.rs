@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use rustix::fs::{Mode, OFlags};
 use tokio::net::UnixStream;
 
@@ -35,6 +37,26 @@ pub async fn connect(state: &Path) -> io::Result<UnixStream> {
 /// Whether a reconciler answers for a state folder.
 pub async fn answers(state: &Path) -> bool {
     connect(state).await.is_ok()
+}
+
+/// Who is at the other end of a connection, by what the system says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(Option<u32>);
+
+impl Connected<IncomingStream<'_, tokio::net::UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, tokio::net::UnixListener>) -> Self {
+        Self(stream.io().peer_cred().ok().map(|peer| peer.uid()))
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.map(|user| (user, lockstep_guard::user_name(user))) {
+            Some((user, Some(name))) => write!(f, "{name} (user {user})"),
+            Some((user, None)) => write!(f, "user {user}"),
+            None => f.write_str("somebody at the control socket"),
+        }
+    }
 }
 
 /// Binds the control socket, in the place of one that an earlier reconciler left.

@@ -6,7 +6,6 @@
 mod api;
 mod control;
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
@@ -20,7 +19,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use api::Door;
-pub use api::{PlanQuery, Suspend, WaitFor, Waited};
+pub use api::{Pass, PlanQuery, Suspend, WaitFor, Waited};
+use control::Peer;
 pub use control::{CONTROL, answers, connect};
 
 use crate::coordinator::Handle;
@@ -178,7 +178,7 @@ pub fn start(settings: &Settings, handle: Handle, port: Port, kept: &mut Kept) -
         stop: stop.subscribe(),
     };
     let whole = shown(door.clone()).merge(changing(door.clone()));
-    servers.spawn(serve(control, whole, stop.subscribe()));
+    servers.spawn(serve_known(control, whole, stop.subscribe()));
     let stopped = stop.subscribe();
     servers.spawn(async move {
         let Some(listener) = port.listener(stopped.clone()).await else {
@@ -242,6 +242,7 @@ fn changing(door: Door) -> Router {
         .route("/api/v1/sync", post(api::sync))
         .route("/api/v1/wait", post(api::wait))
         .route("/api/v1/retry", post(api::retry))
+        .route("/api/v1/pass", post(api::pass))
         .route("/api/v1/suspend", post(api::suspend))
         .route("/api/v1/resume", post(api::resume))
         .route("/api/v1/commit", post(api::commit))
@@ -249,22 +250,29 @@ fn changing(door: Door) -> Router {
         .with_state(door)
 }
 
-fn serve<L>(
-    listener: L,
+/// Serves the control socket, where it is known who asks.
+async fn serve_known(
+    listener: tokio::net::UnixListener,
     router: Router,
-    mut stop: watch::Receiver<bool>,
-) -> impl Future<Output = io::Result<()>> + Send
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, service)
+        .with_graceful_shutdown(stopped(stop))
+        .await
+}
+
+async fn serve<L>(listener: L, router: Router, stop: watch::Receiver<bool>) -> io::Result<()>
 where
     L: axum::serve::Listener,
     L::Addr: std::fmt::Debug,
 {
-    let stopped = async move {
-        // An error says that the sender is gone, which means the same.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    async move {
-        axum::serve(listener, router)
-            .with_graceful_shutdown(stopped)
-            .await
-    }
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stopped(stop))
+        .await
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error says that the sender is gone, which means the same.
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -3,12 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
+mod converting;
 mod harness;
 
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};
 
 /// The subcommands that have a help of their own.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: &[&str] = &[
     "doctor",
     "run",
     "guard",
@@ -23,6 +24,7 @@ const COMMANDS: [&str; 22] = [
     "plan",
     "validate",
     "explain",
+    "convert",
     "sync",
     "wait",
     "rollback",
@@ -62,7 +64,7 @@ fn what_does_not_exist_is_said_so() {
             &["suspend", "--reason", "x", "--until", "2020-01-01T00:00"],
             &["events", "--since", "yesterday"],
             &["revert"],
-            &["validate", "--format", "sarif"],
+            &["validate", "--format", "junit"],
             &["validate", "--staged", "config"],
             &["validate", "nowhere"],
             &["validate", "--staged"],
@@ -183,6 +185,7 @@ fn every_mistake_is_shown_in_each_format() {
             &["validate", "."],
             &["validate", ".", "--format", "json"],
             &["validate", ".", "--format", "github"],
+            &["validate", ".", "--format", "sarif"],
             &["validate", "config/config.toml"],
             &["validate", ".lockstep"],
         ],
@@ -296,5 +299,5 @@ fn completions_and_manual_pages_know_every_command() {
 
 #[test]
 fn no_golden_file_is_left_over() {
-    every_golden_file_is_used(include_str!("main.rs"));
+    every_golden_file_is_used(concat!(include_str!("main.rs"), include_str!("converting.rs")));
 }

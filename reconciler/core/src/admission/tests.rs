@@ -26,6 +26,8 @@ struct Case {
     aborted: Option<Aborted>,
     stuck: bool,
     rewind: Rewind,
+    closed: Option<Closed>,
+    emergency: bool,
 }
 
 impl Case {
@@ -47,6 +49,8 @@ impl Case {
             aborted: None,
             stuck: false,
             rewind: Rewind::Hold,
+            closed: None,
+            emergency: false,
         }
     }
 
@@ -63,6 +67,8 @@ impl Case {
             aborted: self.aborted.as_ref(),
             stuck: self.stuck,
             rewind: self.rewind,
+            closed: self.closed.as_ref(),
+            emergency: self.emergency,
             now: Moment(Duration::from_secs(100)),
             time: time(0),
         };
@@ -310,4 +316,80 @@ fn after_a_time_out_it_is_tried_again_when_its_time_has_come() {
 #[test]
 fn a_failure_of_the_volume_holds_no_later_commit() {
     assert_eq!(Case::new().quarantined('c', &[], None).verdict(), Verdict::Try);
+}
+
+/// A case within a closed window that opens after a minute.
+fn closed() -> Case {
+    Case {
+        closed: Some(Closed {
+            denied_by: vec!["market-hours".to_owned()],
+            outside: false,
+            until: Some(time(60)),
+            reason: "the window keeps changes out".to_owned(),
+        }),
+        ..Case::new()
+    }
+}
+
+#[test]
+fn a_closed_window_holds_until_it_opens() {
+    assert_eq!(
+        closed().verdict(),
+        Verdict::Held {
+            state: CandidateState::Held,
+            reason: "the window keeps changes out".to_owned(),
+            until: Some(Until::At(time(60))),
+        }
+    );
+}
+
+#[test]
+fn a_closed_window_lets_pass_what_settled_before_emergencies_and_the_first_release() {
+    assert_eq!(closed().settled_before().verdict(), Verdict::Try);
+    let emergency = Case {
+        emergency: true,
+        ..closed()
+    };
+    assert_eq!(emergency.verdict(), Verdict::Try);
+    let first = Case {
+        live: None,
+        ancestry: Ancestry::First,
+        ledger: Ledger::default(),
+        ..closed()
+    };
+    assert_eq!(first.verdict(), Verdict::Try);
+    let same = Case {
+        digest: digest("live"),
+        ..closed()
+    };
+    assert_eq!(same.verdict(), Verdict::SettleAtOnce);
+}
+
+#[test]
+fn a_person_lets_one_revision_through_and_no_other() {
+    let mut case = closed();
+    let pass = |digit| LetThrough {
+        revision: revision(digit),
+        reason: "the limit is wrong".to_owned(),
+        by: "ada".to_owned(),
+        at: time(0),
+    };
+    case.ledger.let_through = Some(pass('c'));
+    assert!(matches!(case.verdict(), Verdict::Held { .. }));
+    case.ledger.let_through = Some(pass('b'));
+    assert_eq!(case.verdict(), Verdict::Try);
+    // Through a window, and through nothing else.
+    let suspended = Suspension {
+        reason: "maintenance".to_owned(),
+        until: None,
+        since: time(0),
+    };
+    case.ledger.suspended = Some(suspended);
+    assert!(matches!(case.verdict(), Verdict::Held { .. }));
+    case.ledger.suspended = None;
+    // When it has failed, the next try is another decision.
+    let failed = revision('b');
+    case.ledger.note_rejected(&failed, "refused".to_owned(), time(1));
+    case.ledger.retry();
+    assert!(matches!(case.verdict(), Verdict::Held { .. }));
 }

@@ -108,6 +108,20 @@ codes! {
     NotPublishable = "LS0304",
     /// A rule of the policy does not hold.
     RuleBroken = "LS0401",
+    /// A file that is to be converted is not YAML.
+    YamlUnreadable = "LS0501",
+    /// Something in YAML that TOML cannot say.
+    NoTomlValue = "LS0502",
+    /// Something in YAML that TOML says differently, or that two readers of YAML take differently.
+    SaidDifferently = "LS0503",
+    /// A mapping has a mistake.
+    MappingInvalid = "LS0504",
+    /// A key that the mapping does not name.
+    NotMapped = "LS0505",
+    /// A key or value that cannot become what the mapping wants.
+    NotConverted = "LS0506",
+    /// A value in which two documents differ that should say the same.
+    Differs = "LS0507",
 }
 
 impl std::fmt::Display for Code {

@@ -12,7 +12,7 @@ pub fn text(plan: &Plan) -> String {
     let mut out = String::new();
     let from = plan.from.as_ref().map_or_else(|| "nothing".to_owned(), name);
     line(&mut out, &format!("Plan: {from} -> {}", name(&plan.to)));
-    if plan.changes.is_empty() && plan.files.is_empty() {
+    if plan.is_empty() {
         line(&mut out, "\nNo published file changes.");
     } else {
         changes(&mut out, plan);

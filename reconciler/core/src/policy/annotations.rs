@@ -132,7 +132,7 @@ impl Schema {
     /// The same, without what applies in one variant alone.
     pub(super) fn expand_surely<'s>(&'s self, nodes: Vec<Node<'s>>) -> Vec<Node<'s>> {
         self.expanded(nodes, |keyword| {
-            matches!(keyword, "$ref" | "$dynamicRef" | "allOf")
+            matches!(keyword, "$ref" | "$dynamicRef" | "$recursiveRef" | "allOf")
         })
     }
 
@@ -165,7 +165,7 @@ impl Schema {
         let mut found = Vec::new();
         for (keyword, value) in keywords.iter().filter(|(keyword, _)| by(keyword)) {
             match (keyword.as_str(), value) {
-                ("$ref" | "$dynamicRef", Value::String(reference)) => {
+                ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
                     let resolved = self.registry.resolver(node.base.clone()).lookup(reference);
                     // What cannot be resolved was refused when the schema was loaded.
                     if let Ok(resolved) = resolved {
@@ -186,7 +186,8 @@ impl Schema {
                     schema,
                     ..node.clone()
                 }),
-                ("dependentSchemas", Value::Object(schemas)) => {
+                // Up to draft 7 the latter holds schemas and lists of keys.
+                ("dependentSchemas" | "dependencies", Value::Object(schemas)) => {
                     found.extend(schemas.values().map(|schema| Node {
                         schema,
                         ..node.clone()
@@ -227,10 +228,18 @@ impl Schema {
                 }
             }
             Part::Index(index) => {
-                let prefixed = get("prefixItems").and_then(|schemas| schemas.get(index));
+                // Before draft 2020-12 a list of schemas stood in `items`, and `additionalItems` was for the rest.
+                let listed = get("items").filter(|items| items.is_array());
+                let prefixed = get("prefixItems")
+                    .or(listed)
+                    .and_then(|schemas| schemas.get(index));
                 push(prefixed);
                 if prefixed.is_none() {
-                    push(get("items"));
+                    push(get(if listed.is_some() {
+                        "additionalItems"
+                    } else {
+                        "items"
+                    }));
                     push(get("unevaluatedItems"));
                 }
                 push(get("contains"));

@@ -14,6 +14,7 @@ use crate::diagnostic::{Code, Diagnostic, Sources};
 use crate::document::{Document, KeyPath, Part, Syntax};
 use crate::validate::mistakes;
 
+/// What a schema is written for that does not say it.
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// A schema that is valid and complete, ready to judge documents.
@@ -32,7 +33,11 @@ impl Schema {
     /// # Errors
     /// With a diagnostic for each mistake in it and in the files it refers to.
     pub(crate) fn load(root: &str, sources: &Sources) -> Result<Self, Vec<Diagnostic>> {
-        let mut loading = Loading::default();
+        let mut loading = Loading {
+            // The files that it refers to are written for the same draft unless they say another.
+            draft: draft_of(root, sources),
+            ..Loading::default()
+        };
         loading.file(root, sources);
         while let Some(path) = loading.wanted.pop_first() {
             loading.file(&path, sources);
@@ -48,17 +53,18 @@ impl Schema {
                 format!("not a valid schema: {error}"),
             )]
         };
-        let mut registry = Registry::new().draft(Draft::Draft202012);
-        for path in loading.files.keys() {
+        let mut registry = Registry::new();
+        for (path, file) in &loading.files {
             let uri = uri_of(path).map_err(|error| whole(&error))?;
+            let draft = loading.draft.detect(file.value());
             registry = registry
-                .add(uri.as_str(), loading.addressed(path))
+                .add(uri.as_str(), draft.create_resource(loading.addressed(path)))
                 .map_err(|error| whole(&error))?;
         }
         let registry = registry.prepare().map_err(|error| whole(&error))?;
         let base = uri_of(root).map_err(|error| whole(&error))?;
         let validator = jsonschema::options()
-            .with_draft(Draft::Draft202012)
+            .with_draft(loading.draft)
             .with_registry(&registry)
             .with_base_uri(base.as_str())
             .should_validate_formats(true)
@@ -115,6 +121,7 @@ type Reference = (String, KeyPath, String);
 
 #[derive(Default)]
 struct Loading {
+    draft: Draft,
     files: BTreeMap<String, Document>,
     seen: BTreeSet<String>,
     wanted: BTreeSet<String>,
@@ -136,7 +143,7 @@ impl Loading {
         };
         if let Some(id) = document
             .value()
-            .get("$id")
+            .get(self.draft.detect(document.value()).id_keyword())
             .and_then(Value::as_str)
             .filter(|id| id.contains(':'))
         {
@@ -162,20 +169,25 @@ impl Loading {
     }
 
     fn check_valid(&mut self, path: &str, document: &Document) {
-        if let Some(draft) = document.value().get("$schema").and_then(Value::as_str)
-            && draft.trim_end_matches('#') != DRAFT
-        {
-            let at = document.value_span(&KeyPath::root().key("$schema"));
-            let message = format!("the schema is written for {draft}; only draft 2020-12 is known");
-            let help = format!("write \"$schema\": \"{DRAFT}\" and move to the keywords of that draft");
-            self.mistakes.push(
-                Diagnostic::error(Code::SchemaInvalid, path, message)
-                    .at(at)
-                    .with_help(help),
-            );
-            return;
-        }
-        let validator = jsonschema::draft202012::meta::validator();
+        let validator = match self.draft.detect(document.value()) {
+            Draft::Draft4 => jsonschema::draft4::meta::validator(),
+            Draft::Draft6 => jsonschema::draft6::meta::validator(),
+            Draft::Draft7 => jsonschema::draft7::meta::validator(),
+            Draft::Draft201909 => jsonschema::draft201909::meta::validator(),
+            Draft::Draft202012 => jsonschema::draft202012::meta::validator(),
+            _ => {
+                let named = KeyPath::root().key("$schema");
+                let draft = document.get(&named).and_then(Value::as_str).unwrap_or_default();
+                let message = format!(
+                    "the schema is written for `{draft}`; drafts 2020-12, 2019-09, 7, 6 and 4 are known"
+                );
+                let mistake = Diagnostic::error(Code::SchemaInvalid, path, message);
+                let help = format!("write \"$schema\": \"{DRAFT}\" and move to the keywords of that draft");
+                self.mistakes
+                    .push(mistake.at(document.value_span(&named)).with_help(help));
+                return;
+            }
+        };
         let errors = validator.iter_errors(document.value());
         self.mistakes.extend(invalid(errors, path, document));
     }
@@ -222,6 +234,10 @@ impl Loading {
             .unwrap_or_default();
         if let Value::Object(keywords) = &mut schema {
             keywords.shift_remove("$id");
+            // What it was called up to draft 4.
+            if self.draft == Draft::Draft4 {
+                keywords.shift_remove("id");
+            }
         }
         for (_, at, reference) in self.references.iter().filter(|(file, ..)| file == path) {
             let (address, fragment) = reference.split_once('#').unwrap_or((reference, ""));
@@ -241,7 +257,7 @@ impl Loading {
 
     fn foreign(&self, reference: &str) -> Option<String> {
         let uri = reference.split('#').next().unwrap_or(reference);
-        let known = self.ids.contains_key(uri) || uri == DRAFT;
+        let known = self.ids.contains_key(uri) || Draft::from_schema_uri(uri) != Draft::Unknown;
         (!known).then(|| format!("`{reference}` is not in this repository"))
     }
 
@@ -257,6 +273,17 @@ impl Loading {
     }
 }
 
+/// What the schema at `root` is written for.
+fn draft_of(root: &str, sources: &Sources) -> Draft {
+    let document = sources
+        .get(root)
+        .and_then(|bytes| Document::parse(root, bytes, Syntax::Json).ok());
+    match document.map(|document| Draft::default().detect(document.value())) {
+        Some(Draft::Unknown) | None => Draft::default(),
+        Some(draft) => draft,
+    }
+}
+
 /// A mistake in the syntax of a schema, which has a code of its own.
 fn of_schema(mistake: Diagnostic) -> Diagnostic {
     let code = match mistake.code {
@@ -267,7 +294,7 @@ fn of_schema(mistake: Diagnostic) -> Diagnostic {
 }
 
 fn is_reference(keyword: &str) -> bool {
-    matches!(keyword, "$ref" | "$dynamicRef")
+    matches!(keyword, "$ref" | "$dynamicRef" | "$recursiveRef")
 }
 
 /// Where a reference leads: to a file of the repository (with the fragment), or to a foreign address.
@@ -310,7 +337,8 @@ fn visit(schema: &Value, at: &KeyPath, found: &mut impl FnMut(&str, &KeyPath, &V
                 match (keyword.as_str(), value) {
                     ("const" | "enum" | "default" | "examples", _) => {}
                     (
-                        "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas",
+                        "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas"
+                        | "dependencies",
                         Value::Object(named),
                     ) => {
                         for (name, schema) in named {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind as Kind;
-use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use super::variants::{self, Verdict};
-use super::words::{entry, found, nearest, of_format, of_types, or, plain, table_word, written};
+use super::words::{entry, found, key, nearest, of_format, of_types, or, plain, retype, table_word, written};
 use crate::diagnostic::{Code, Diagnostic, LISTED, Related};
 use crate::document::{Document, KeyPath, Syntax};
 use crate::policy::{Schema, from_pointer};
@@ -180,14 +180,14 @@ impl Explaining<'_> {
         }
     }
 
-    fn unknown(&mut self, error: &ValidationError<'_>, table: &KeyPath, key: &str) {
+    fn unknown(&mut self, error: &ValidationError<'_>, table: &KeyPath, name: &str) {
         let known = self
             .schema
             .map(|schema| schema.known_keys(table))
             .unwrap_or_default();
         // One that is there already was not meant, unless it may be repeated.
         let open = |known: &&str| self.document.get(&table.key(known)).is_none_or(Value::is_array);
-        let meant = nearest(key, known.iter().copied().filter(open));
+        let meant = nearest(name, known.iter().copied().filter(open));
         let help = match meant {
             Some(meant) => Some(format!("did you mean `{meant}`?")),
             None if known.is_empty() => Some("remove it".to_owned()),
@@ -201,7 +201,7 @@ impl Explaining<'_> {
             )),
             None => None,
         };
-        let at = table.key(key);
+        let at = table.key(name);
         let place = if table.is_root() {
             String::new()
         } else {
@@ -209,10 +209,14 @@ impl Explaining<'_> {
         };
         let span = self.document.key_span(&at);
         let message = format!("unknown key `{}`{place}", at.name());
+        let fix = meant
+            .filter(|_| self.document.place(&at).is_some())
+            .map(|meant| key(meant, self.document.syntax()));
         let meant = meant.map(|meant| table.key(meant));
         self.push(error, Code::UnknownKey, at, span, message, help);
         if let Some(last) = self.mistakes.last_mut() {
             last.meant = meant;
+            last.diagnostic.fix = fix;
         }
     }
 
@@ -262,7 +266,8 @@ impl Explaining<'_> {
         let meant = value
             .as_str()
             .and_then(|typed| nearest(typed, options.iter().filter_map(Value::as_str)));
-        let help = meant.map(|meant| format!("did you mean `{}`?", written(&Value::from(meant), syntax)));
+        let meant = meant.map(|meant| written(&Value::from(meant), syntax));
+        let help = meant.as_ref().map(|meant| format!("did you mean `{meant}`?"));
         let name = if at.is_root() {
             "the document".to_owned()
         } else {
@@ -270,6 +275,9 @@ impl Explaining<'_> {
         };
         let message = format!("{name} must be {listed}, not {}", found(&value, syntax));
         self.value(error, at, Code::NotAllowed, message, help);
+        if let Some(last) = self.mistakes.last_mut() {
+            last.diagnostic.fix = meant.filter(|_| self.document.place(at).is_some());
+        }
     }
 
     fn variants(
@@ -351,6 +359,13 @@ impl Explaining<'_> {
             .and_then(|location| self.schema?.keyword(location));
         let node = keyword.and_then(|(_, file, keyword)| file.get(&keyword.parent()?));
         let bound = |name: &str| node.and_then(|node| node.get(name));
+        // Up to draft 4 the exclusive ones said yes or no to the others.
+        let exclusive = |name: &str| bound(name).is_some_and(|said| *said == Value::Bool(true));
+        let number = |name: &str| bound(name).filter(|bound| bound.is_number());
+        let either = |inclusive: &str, name: &str| match exclusive(name) {
+            true => (None, number(inclusive)),
+            false => (number(inclusive), number(name)),
+        };
         let unit = bound("x-unit").or_else(|| self.schema?.annotation(at, "x-unit"));
         let unit = unit
             .and_then(Value::as_str)
@@ -358,12 +373,11 @@ impl Explaining<'_> {
             .unwrap_or_default();
         let bounds = match error.kind() {
             Kind::MultipleOf { multiple_of } => return format!("a multiple of {multiple_of}{unit}"),
-            _ => (
-                bound("minimum"),
-                bound("exclusiveMinimum"),
-                bound("maximum"),
-                bound("exclusiveMaximum"),
-            ),
+            _ => {
+                let (least, above) = either("minimum", "exclusiveMinimum");
+                let (most, below) = either("maximum", "exclusiveMaximum");
+                (least, above, most, below)
+            }
         };
         match bounds {
             (Some(least), None, Some(most), None) => {
@@ -446,42 +460,5 @@ impl Explaining<'_> {
             },
             meant: None,
         });
-    }
-}
-
-/// How to write a value as the wanted type, where that is obvious.
-fn retype(kind: &jsonschema::error::TypeKind, value: &Value, syntax: Syntax) -> Option<String> {
-    let wanted = |one: JsonType| match kind {
-        jsonschema::error::TypeKind::Single(kind) => *kind == one,
-        jsonschema::error::TypeKind::Multiple(kinds) => kinds.contains(one),
-    };
-    let number = wanted(JsonType::Number) || wanted(JsonType::Integer);
-    match value {
-        Value::String(text) if number && text.parse::<f64>().is_ok() => {
-            Some(format!("write the number without quotes: `{text}`"))
-        }
-        Value::String(text) if wanted(JsonType::Boolean) && matches!(text.as_str(), "true" | "false") => {
-            Some(format!("write it without quotes: `{text}`"))
-        }
-        Value::String(text) if wanted(JsonType::Boolean) && syntax == Syntax::Yaml => {
-            let meant = match text.to_lowercase().as_str() {
-                "yes" | "y" | "on" => "true",
-                "no" | "n" | "off" => "false",
-                _ => return None,
-            };
-            Some(format!("in YAML 1.2 `{text}` is a text: write `{meant}`"))
-        }
-        Value::Bool(_) | Value::Number(_) if wanted(JsonType::String) => {
-            Some(format!("put it in quotes: `\"{value}\"`"))
-        }
-        Value::Bool(_) | Value::Number(_) | Value::String(_) if wanted(JsonType::Array) => {
-            Some(format!("write it as a list: `[{}]`", written(value, syntax)))
-        }
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => None,
     }
 }

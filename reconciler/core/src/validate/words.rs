@@ -87,6 +87,51 @@ pub(super) fn written(value: &Value, syntax: Syntax) -> String {
     }
 }
 
+/// How to write a value as the wanted type, where that is obvious.
+pub(super) fn retype(kind: &TypeKind, value: &Value, syntax: Syntax) -> Option<String> {
+    let wanted = |one: JsonType| match kind {
+        TypeKind::Single(kind) => *kind == one,
+        TypeKind::Multiple(kinds) => kinds.contains(one),
+    };
+    let number = wanted(JsonType::Number) || wanted(JsonType::Integer);
+    match value {
+        Value::String(text) if number && text.parse::<f64>().is_ok() => {
+            Some(format!("write the number without quotes: `{text}`"))
+        }
+        Value::String(text) if wanted(JsonType::Boolean) && matches!(text.as_str(), "true" | "false") => {
+            Some(format!("write it without quotes: `{text}`"))
+        }
+        Value::String(text) if wanted(JsonType::Boolean) && syntax == Syntax::Yaml => {
+            let meant = match text.to_lowercase().as_str() {
+                "yes" | "y" | "on" => "true",
+                "no" | "n" | "off" => "false",
+                _ => return None,
+            };
+            Some(format!("in YAML 1.2 `{text}` is a text: write `{meant}`"))
+        }
+        Value::Bool(_) | Value::Number(_) if wanted(JsonType::String) => {
+            Some(format!("put it in quotes: `\"{value}\"`"))
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) if wanted(JsonType::Array) => {
+            Some(format!("write it as a list: `[{}]`", written(value, syntax)))
+        }
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => None,
+    }
+}
+
+/// A key as this syntax writes it.
+pub(super) fn key(name: &str, syntax: Syntax) -> String {
+    match syntax {
+        Syntax::Toml => toml_edit::Key::new(name).display_repr().into_owned(),
+        Syntax::Json | Syntax::Yaml => written(&Value::from(name), syntax),
+    }
+}
+
 /// How a key with its value is written; the value is some text.
 pub(super) fn entry(key: &str, value: &str, syntax: Syntax) -> String {
     match syntax {
