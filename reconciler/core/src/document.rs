@@ -23,7 +23,7 @@ pub(crate) use canonical::canonical;
 pub(crate) use path::split_dots;
 pub use path::{InvalidKeyPath, KeyPath, Part};
 
-use crate::diagnostic::{Code, Diagnostic, LISTED};
+use crate::diagnostic::{Code, Diagnostic, LISTED, Lines};
 
 /// How deep tables and lists may be nested. The parser of TOML allows 80 levels within one value.
 pub const MAX_DEPTH: usize = 128;
@@ -99,7 +99,7 @@ impl Document {
     /// # Errors
     /// With a diagnostic for each mistake that the parser finds, all in `path`.
     pub fn parse(path: &str, bytes: &[u8], syntax: Syntax) -> Result<Self, Vec<Diagnostic>> {
-        let text = std::str::from_utf8(bytes).map_err(|error| vec![not_utf8(path, error)])?;
+        let text = std::str::from_utf8(bytes).map_err(|error| vec![not_utf8(path, bytes, error)])?;
         let mut reading = Reading::new(path);
         let value = match syntax {
             Syntax::Toml => toml::read(text, &mut reading),
@@ -316,14 +316,18 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn not_utf8(path: &str, error: std::str::Utf8Error) -> Diagnostic {
-    Diagnostic::error(
-        Code::NotUtf8,
-        path,
+fn not_utf8(path: &str, bytes: &[u8], error: std::str::Utf8Error) -> Diagnostic {
+    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let message = if utf16 {
+        "the file is UTF-16, not UTF-8".to_owned()
+    } else {
+        let right = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let at = Lines::of(&right).at(right.len());
         format!(
-            "the file is not UTF-8: it goes wrong after byte {}",
-            error.valid_up_to()
-        ),
-    )
-    .with_help("save it as UTF-8; a binary file cannot be a document")
+            "the file is not UTF-8: it goes wrong in line {}, column {}",
+            at.line, at.column
+        )
+    };
+    Diagnostic::error(Code::NotUtf8, path, message)
+        .with_help("save it as UTF-8; a binary file cannot be a document")
 }

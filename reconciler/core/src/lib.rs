@@ -13,6 +13,7 @@ pub mod policy;
 pub mod reads;
 pub mod rollout;
 pub mod rule;
+pub mod schema_change;
 pub mod service;
 pub mod status;
 pub mod tree;

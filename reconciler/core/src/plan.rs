@@ -4,16 +4,21 @@
 //! sides exchanged. A plan is a fact about two revisions: it never looks at instances, windows or roles.
 
 mod difference;
+mod markdown;
 mod snapshot;
 mod text;
+
+use std::collections::BTreeSet;
 
 use lockstep_protocol::{Digest, Revision};
 use serde::Serialize;
 use serde_json::Value;
 
+pub use markdown::markdown;
 pub use snapshot::Snapshot;
 pub use text::text;
 
+use crate::diagnostic::Severity;
 use crate::document::KeyPath;
 use crate::policy::Restart;
 use crate::reads::Reads;
@@ -41,6 +46,8 @@ pub struct Plan {
     pub changes: Vec<KeyChange>,
     /// The files that change otherwise.
     pub files: Vec<FileChange>,
+    /// The rules that judge what changes, of either side, in the order of their documents and names.
+    pub rules: Vec<PlanRule>,
     /// What happens to each service, in the order they were given.
     pub services: Vec<ServicePlan>,
     /// What going back would take.
@@ -96,6 +103,17 @@ pub enum FileChangeKind {
     Modified,
     /// A document whose text changes and whose values do not: comments, order, spaces.
     Layout,
+}
+
+/// A rule of the policy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PlanRule {
+    /// The document that it judges, from the published folder.
+    pub path: TreePath,
+    /// Its name.
+    pub name: String,
+    /// How bad it is to break it.
+    pub severity: Severity,
 }
 
 /// What happens to a service.
@@ -160,6 +178,7 @@ pub fn plan(live: Option<&Snapshot>, candidate: &Snapshot, services: &[PlanInput
     Plan {
         from: live.map(side),
         to: side(candidate),
+        rules: judging(live, candidate, &changes),
         changes: keys,
         files,
         services: there,
@@ -186,6 +205,14 @@ fn side(snapshot: &Snapshot) -> Side {
         revision: snapshot.revision().cloned(),
         digest: snapshot.digest(),
     }
+}
+
+/// The rules of either side about a document that changes: the base's judge as well.
+fn judging(live: Option<&Snapshot>, candidate: &Snapshot, changes: &[TreeChange]) -> Vec<PlanRule> {
+    let all = live.into_iter().chain([candidate]).flat_map(Snapshot::rules);
+    let changed = |rule: &&PlanRule| changes.iter().any(|change| *change.path() == rule.path);
+    let rules: BTreeSet<_> = all.filter(changed).cloned().collect();
+    rules.into_iter().collect()
 }
 
 /// Documents as their keys, other files whole.

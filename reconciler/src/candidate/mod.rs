@@ -81,6 +81,8 @@ pub struct Validated {
     whole: bool,
     snapshot: Snapshot,
     reads: BTreeMap<ServiceName, Digest>,
+    /// What its judgement warned of, as it is told.
+    warnings: Option<String>,
 }
 
 /// A revision that did not.
@@ -155,6 +157,12 @@ impl Validated {
         &self.reads
     }
 
+    /// What its judgement warned of, as `lockstep validate` prints it.
+    #[must_use]
+    pub fn warnings(&self) -> Option<&str> {
+        self.warnings.as_deref()
+    }
+
     /// Takes up a release that lies on the volume, where its commit cannot be had from the mirror: what it
     /// publishes is known from the volume itself, its policy is not.
     ///
@@ -208,6 +216,7 @@ impl Validated {
             whole: true,
             snapshot,
             reads,
+            warnings: None,
         }
     }
 }
@@ -243,10 +252,12 @@ pub fn judge(
     for warning in report.diagnostics() {
         tracing::warn!(%revision, "{}: {}", warning.path, warning.message);
     }
+    let warnings = (!report.is_empty()).then(|| shown(&report, &material.files));
     let previous = base.map(Validated::snapshot);
-    Ok(Judged::Valid(Arc::new(Validated::assemble(
-        material, previous, readers,
-    ))))
+    Ok(Judged::Valid(Arc::new(Validated {
+        warnings,
+        ..Validated::assemble(material, previous, readers)
+    })))
 }
 
 /// How a head relates to the last settled revision.

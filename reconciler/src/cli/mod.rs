@@ -34,6 +34,7 @@ mod output;
 mod picture;
 mod plan;
 mod run;
+mod schema;
 mod status;
 mod story;
 mod suspend;
@@ -87,6 +88,7 @@ enum Command {
     Init(init::Init),
     Explain(explain::Explain),
     Convert(convert::Convert),
+    Schema(schema::Schema),
     Sync(sync::Sync),
     Wait(wait::Wait),
     Rollback(undo::Rollback),
@@ -234,6 +236,7 @@ pub fn main() -> ExitCode {
         Command::Init(command) => command.execute(),
         Command::Explain(command) => command.execute(),
         Command::Convert(command) => command.execute(&settings),
+        Command::Schema(command) => command.execute(),
         Command::Sync(command) => command.execute(&settings),
         Command::Wait(command) => command.execute(&settings),
         Command::Rollback(command) => command.execute(&settings),

@@ -221,9 +221,10 @@ impl Observer {
             Request::Status(answer) => drop(answer.send(self.status())),
             Request::Sync(answer) => self.source.sync(answer),
             Request::Plan(None, answer) => {
-                let view = self.valid.as_ref().map(|(_, plan)| PlanView {
+                let view = self.valid.as_ref().map(|(validated, plan)| PlanView {
                     plan: Some(plan.clone()),
                     refused: None,
+                    warnings: validated.warnings().map(str::to_owned),
                     goes_out: None,
                 });
                 let view =

@@ -71,6 +71,8 @@ pub struct PlanView {
     pub plan: Option<Plan>,
     /// The diagnostics of a refused revision, as `lockstep validate` prints them.
     pub refused: Option<String>,
+    /// The warnings about one that is not refused, as `lockstep validate` prints them.
+    pub warnings: Option<String>,
     /// When it would go out; none where the settings have no windows, or nothing is to go out.
     pub goes_out: Option<GoesOut>,
 }
@@ -82,6 +84,7 @@ impl PlanView {
         Self {
             plan: None,
             refused: Some(why),
+            warnings: None,
             goes_out: None,
         }
     }
@@ -93,7 +96,33 @@ impl PlanView {
         if let Some(goes_out) = &self.goes_out {
             text.push_str(&format!("\n{goes_out}\n"));
         }
+        if let Some(warnings) = &self.warnings {
+            text.push_str(&format!("\n{warnings}\n"));
+        }
         Some(text)
+    }
+
+    /// The same for a pull request, also of a revision that was refused.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let quoted = |text: &str| {
+            let lines: Vec<_> = text.lines().map(|line| format!("    {line}\n")).collect();
+            lines.concat()
+        };
+        let mut out = match (&self.plan, &self.refused) {
+            (Some(plan), _) => lockstep_core::plan::markdown(plan),
+            (None, refused) => format!(
+                "### Plan: it would be rejected\n\n{}",
+                quoted(refused.as_deref().unwrap_or_default())
+            ),
+        };
+        if let Some(goes_out) = &self.goes_out {
+            out.push_str(&format!("\n{goes_out}\n"));
+        }
+        if let Some(warnings) = &self.warnings {
+            out.push_str(&format!("\nWarnings:\n\n{}", quoted(warnings)));
+        }
+        out
     }
 }
 

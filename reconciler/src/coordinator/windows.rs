@@ -162,6 +162,7 @@ impl Outlook {
                     goes_out: self.goes_out(validated, &plan),
                     plan: Some(plan),
                     refused: None,
+                    warnings: validated.warnings().map(str::to_owned),
                 }
             }
         }

@@ -186,6 +186,9 @@ pub struct PlanQuery {
     /// Whether the text for people is wanted as well.
     #[serde(default)]
     pub text: bool,
+    /// Whether the same for a pull request is wanted.
+    #[serde(default)]
+    pub markdown: bool,
 }
 
 /// A plan, with the text for people if it was asked for.
@@ -195,6 +198,8 @@ struct PlanAnswer {
     view: PlanView,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    markdown: Option<String>,
 }
 
 pub(super) async fn plan(
@@ -206,7 +211,8 @@ pub(super) async fn plan(
         .await?
         .map_err(refused)?;
     let text = query.text.then(|| view.text()).flatten();
-    Ok(Json(PlanAnswer { view, text }).into_response())
+    let markdown = query.markdown.then(|| view.markdown());
+    Ok(Json(PlanAnswer { view, text, markdown }).into_response())
 }
 
 pub(super) async fn sync(State(door): State<Door>) -> Result<Json<Synced>, Failed> {

@@ -5,6 +5,7 @@
 
 mod converting;
 mod harness;
+mod schemas;
 
 use harness::{Folder, POLICY, Repo, SCHEMA, every_golden_file_is_used};
 
@@ -17,6 +18,8 @@ const COMMANDS: &[&str] = &[
     "status",
     "events",
     "history",
+    "at",
+    "why",
     "hook",
     "init",
     "completions",
@@ -25,6 +28,7 @@ const COMMANDS: &[&str] = &[
     "validate",
     "explain",
     "convert",
+    "schema",
     "sync",
     "wait",
     "rollback",
@@ -271,6 +275,29 @@ fn a_clone_is_planned_without_a_reconciler() {
 }
 
 #[test]
+fn a_plan_is_of_what_is_staged_or_between_two_commits_and_names_rules_and_warnings() {
+    let repo = Repo::new();
+    let rules = "[[rule]]\nname = \"not-too-many\"\ndocument = \"config/config.toml\"\n\
+                 expression = \"self.limits.max <= 6\"\nmessage = \"more than six are seldom meant\"\n\
+                 at = \"limits.max\"\nseverity = \"warning\"\n";
+    repo.write(".lockstep/policy.toml", &format!("{POLICY}{rules}"));
+    repo.write("config/config.toml", "[limits]\nmax = 7\n");
+    repo.git(&["add", "--all"]);
+    repo.write("config/config.toml", "[limits]\nmax = 8\n");
+    repo.case(
+        "plan-staged",
+        &[
+            &["plan", "--staged"],
+            &["plan", "--staged", "--markdown"],
+            &["plan", "main~1..main"],
+            &["plan", "main..main~1", "--markdown"],
+            &["plan", "main..nowhere"],
+        ],
+    );
+    repo.case("why-clone", &[&["why", "limits.max"], &["why", "limits.mux"]]);
+}
+
+#[test]
 fn a_demo_without_its_programs_says_how_to_get_them() {
     let folder = Folder::new();
     folder.case_with("demo-programs", &[("LOCKSTEP_DEMO_BIN", "nowhere")], &[&["demo"]]);
@@ -299,5 +326,9 @@ fn completions_and_manual_pages_know_every_command() {
 
 #[test]
 fn no_golden_file_is_left_over() {
-    every_golden_file_is_used(concat!(include_str!("main.rs"), include_str!("converting.rs")));
+    every_golden_file_is_used(concat!(
+        include_str!("main.rs"),
+        include_str!("converting.rs"),
+        include_str!("schemas.rs"),
+    ));
 }

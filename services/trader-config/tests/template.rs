@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use trader_config::{TraderConfig, View, parse, schema, schema_file};
+use trader_config::{TraderConfig, View, parse, schema};
 
 fn template(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -15,21 +15,6 @@ fn template(path: &str) -> PathBuf {
 fn read(path: &str) -> String {
     let path = template(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// `UPDATE=1 cargo test -p trader-config` writes the file anew.
-#[test]
-fn the_schema_file_is_what_the_types_say() {
-    let path = template(".lockstep/schema/trader.json");
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, schema_file()).unwrap();
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        found == schema_file(),
-        "{} differs: run with UPDATE=1",
-        path.display()
-    );
 }
 
 #[test]

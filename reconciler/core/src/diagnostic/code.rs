@@ -122,6 +122,10 @@ codes! {
     NotConverted = "LS0506",
     /// A value in which two documents differ that should say the same.
     Differs = "LS0507",
+    /// A change of a schema that breaks configs.
+    BreaksConfigs = "LS0601",
+    /// A change of a schema that breaks services.
+    BreaksServices = "LS0602",
 }
 
 impl std::fmt::Display for Code {

@@ -22,8 +22,18 @@ pub(super) fn read(text: &str, reading: &mut Reading<'_>) -> Value {
     } else {
         DeTable::parse_recoverable(text)
     };
-    for error in &errors {
-        let span = clip(error.span().unwrap_or(text.len()..text.len()), text);
+    let span = |error: &toml::de::Error| clip(error.span().unwrap_or(text.len()..text.len()), text);
+    let mut placed: Vec<_> = errors.iter().map(|error| (span(error), error)).collect();
+    placed.sort_by_key(|(span, _)| span.start);
+    let mut before: Option<usize> = None;
+    for (span, error) in placed {
+        // What goes wrong further on in a line that is broken is an echo.
+        let echo =
+            before.is_some_and(|before| before < span.start && !text[before..span.start].contains('\n'));
+        before = Some(span.start);
+        if echo {
+            continue;
+        }
         if error.message().starts_with("cannot recurse further") {
             reading.too_deep(span);
             continue;
@@ -145,6 +155,37 @@ fn reword(phrase: &str, marked: &str) -> (String, Option<String>) {
             "the text is not closed".into(),
             "end it with `'` on the same line; a longer one stands in `'''`",
         )
+    } else if phrase.starts_with("invalid unquoted key") && marked == ":" {
+        (
+            "`:` does not part a key from its value".into(),
+            "write `=` in its place",
+        )
+    } else if phrase.starts_with("missing comma") {
+        (
+            "a `,` is missing between two entries".into(),
+            "part the entries by `,`",
+        )
+    } else if phrase.starts_with("invalid boolean") {
+        (
+            "this is neither `true` nor `false`".into(),
+            "write them in small letters; a text stands in quotes",
+        )
+    } else if phrase.starts_with("unexpected key or value") {
+        (
+            "nothing may follow a value on its line".into(),
+            "begin the next key on a line of its own; a number has no commas: `1_000`",
+        )
+    } else if phrase.starts_with("unexpected leading zero") {
+        (
+            "a number does not begin with 0".into(),
+            "remove the zeros in front",
+        )
+    } else if let Some(expected) = phrase.strip_prefix("invalid date, expected ") {
+        let message = format!("there is no such date: a {expected} is expected");
+        return (
+            message,
+            Some("a date is year, month, day: `2026-01-31`".to_owned()),
+        );
     } else if phrase.starts_with("invalid unquoted key") {
         (
             phrase.into(),

@@ -7,6 +7,7 @@ use imbl::OrdMap;
 use lockstep_protocol::{Digest, Revision};
 use serde_json::Value;
 
+use super::PlanRule;
 use crate::document::{Document, KeyPath, Syntax};
 use crate::policy::{Effect, POLICY_PATH, Policy, Restart, Schema};
 use crate::reads::{Documents, Published};
@@ -22,6 +23,7 @@ pub struct Snapshot {
     documents: Documents,
     schemas: BTreeMap<TreePath, Arc<Schema>>,
     effects: Arc<[Effect]>,
+    rules: Arc<[PlanRule]>,
 }
 
 impl Snapshot {
@@ -67,6 +69,13 @@ impl Snapshot {
             });
             schemas.extend(schema.clone().map(|schema| (path, schema)));
         }
+        let rules = policy.rules.into_iter().filter_map(|rule| {
+            Some(PlanRule {
+                path: published_path(candidate.prefix, &rule.document)?,
+                name: rule.name,
+                severity: rule.severity,
+            })
+        });
         Self {
             revision: candidate.revision.cloned(),
             digest: candidate.tree.digest(),
@@ -74,6 +83,7 @@ impl Snapshot {
             documents,
             schemas,
             effects: policy.effects.into(),
+            rules: rules.collect(),
         }
     }
 
@@ -115,6 +125,11 @@ impl Snapshot {
     #[must_use]
     pub fn annotation(&self, path: &TreePath, key: &KeyPath, keyword: &str) -> Option<&Value> {
         self.schemas.get(path)?.annotation(key, keyword)
+    }
+
+    /// The rules of its policy about published documents.
+    pub(super) fn rules(&self) -> &[PlanRule] {
+        &self.rules
     }
 
     /// Who must restart when this key has, or had, this value: what schema and policy say.

@@ -1,10 +1,11 @@
 //! A plan for people at a terminal.
 
 use super::{FileChangeKind, KeyChange, Plan, ServiceEffect, ServicePlan, Side, Undo};
+use crate::diagnostic::Severity;
 use crate::validate::{literal, plain};
 
 /// A document with more new or removed keys than this is summed up: its values are to be read in the file.
-const LISTED: usize = 20;
+pub(super) const LISTED: usize = 20;
 
 /// The keys with old and new value, the services, and what undoing takes.
 #[must_use]
@@ -17,11 +18,26 @@ pub fn text(plan: &Plan) -> String {
     } else {
         changes(&mut out, plan);
     }
+    rules(&mut out, plan);
     services(&mut out, plan);
     out
 }
 
-fn name(side: &Side) -> String {
+fn rules(out: &mut String, plan: &Plan) {
+    if plan.rules.is_empty() {
+        return;
+    }
+    line(out, "\nRules that judge it");
+    for rule in &plan.rules {
+        let only = match rule.severity {
+            Severity::Error => "",
+            Severity::Warning => " (a warning)",
+        };
+        line(out, &format!("  {}{only}", rule.name));
+    }
+}
+
+pub(super) fn name(side: &Side) -> String {
     match &side.revision {
         Some(revision) => revision.short().to_owned(),
         None => format!("uncommitted ({})", side.digest.short()),
@@ -67,7 +83,7 @@ fn changes(out: &mut String, plan: &Plan) {
     }
 }
 
-fn key(change: &KeyChange, width: usize) -> String {
+pub(super) fn key(change: &KeyChange, width: usize) -> String {
     let unit = change
         .unit
         .as_ref()
@@ -110,7 +126,7 @@ fn services(out: &mut String, plan: &Plan) {
     line(out, &format!("\n{}", undo(&plan.undo)));
 }
 
-fn undo(undo: &Undo) -> String {
+pub(super) fn undo(undo: &Undo) -> String {
     let services = match undo {
         Undo::Nothing => return "Undoing it: there is no release before this one to go back to.".to_owned(),
         Undo::Release { services } => services,

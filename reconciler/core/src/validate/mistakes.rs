@@ -101,7 +101,17 @@ impl Explaining<'_> {
             Kind::Required { property } => self.missing(error, &at, property),
             Kind::Type { kind } => {
                 let wanted = must(format!("be {}", of_types(kind, syntax)));
-                self.value(error, &at, Code::WrongType, wanted, retype(kind, value, syntax));
+                let empty =
+                    syntax == Syntax::Yaml && self.document.value_span(&at).is_empty() && !at.is_root();
+                let help = if value.is_null() && empty {
+                    Some(format!(
+                        "write the value after `{}:`, or remove the key",
+                        at.name()
+                    ))
+                } else {
+                    retype(kind, value, &at, syntax)
+                };
+                self.value(error, &at, Code::WrongType, wanted, help);
             }
             Kind::Enum { options } => {
                 let options = options.as_array().cloned().unwrap_or_default();
@@ -145,7 +155,12 @@ impl Explaining<'_> {
                     .instance()
                     .as_str()
                     .map_or_else(|| at.clone(), |key| at.key(key));
-                let message = format!("the name of `{}` is not allowed: {inner}", key.name());
+                let message = match inner.kind() {
+                    Kind::Pattern { pattern } => {
+                        format!("the key `{}` must match the pattern `{pattern}`", key.name())
+                    }
+                    _ => format!("the key `{}` is not allowed: {inner}", key.name()),
+                };
                 let span = self.document.key_span(&key);
                 self.push(error, Code::SchemaRule, key, span, message, None);
             }
@@ -181,10 +196,25 @@ impl Explaining<'_> {
     }
 
     fn unknown(&mut self, error: &ValidationError<'_>, table: &KeyPath, name: &str) {
-        let known = self
-            .schema
-            .map(|schema| schema.known_keys(table))
-            .unwrap_or_default();
+        // Of several variants the one that is judged by knows its own keys; else all that is said counts.
+        let place = error
+            .absolute_keyword_location()
+            .and_then(|location| self.schema?.keyword(location));
+        let named = place
+            .filter(|_| matches!(error.kind(), Kind::AdditionalProperties { .. }))
+            .and_then(|(_, file, keyword)| file.get(&keyword.parent()?.key("properties"))?.as_object())
+            .filter(|named| !named.is_empty());
+        let known: BTreeSet<&str> = match named {
+            Some(named) => named
+                .iter()
+                .filter(|(_, schema)| **schema != Value::Bool(false))
+                .map(|(key, _)| key.as_str())
+                .collect(),
+            None => self
+                .schema
+                .map(|schema| schema.known_keys(table))
+                .unwrap_or_default(),
+        };
         // One that is there already was not meant, unless it may be repeated.
         let open = |known: &&str| self.document.get(&table.key(known)).is_none_or(Value::is_array);
         let meant = nearest(name, known.iter().copied().filter(open));

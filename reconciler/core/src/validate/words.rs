@@ -4,7 +4,7 @@ use jsonschema::JsonType;
 use jsonschema::error::TypeKind;
 use serde_json::{Number, Value};
 
-use crate::document::Syntax;
+use crate::document::{KeyPath, Syntax};
 
 /// What a schema's type is called by those who write this syntax.
 pub(super) fn of_type(kind: JsonType, syntax: Syntax) -> &'static str {
@@ -88,12 +88,13 @@ pub(super) fn written(value: &Value, syntax: Syntax) -> String {
 }
 
 /// How to write a value as the wanted type, where that is obvious.
-pub(super) fn retype(kind: &TypeKind, value: &Value, syntax: Syntax) -> Option<String> {
+pub(super) fn retype(kind: &TypeKind, value: &Value, at: &KeyPath, syntax: Syntax) -> Option<String> {
     let wanted = |one: JsonType| match kind {
         TypeKind::Single(kind) => *kind == one,
         TypeKind::Multiple(kinds) => kinds.contains(one),
     };
     let number = wanted(JsonType::Number) || wanted(JsonType::Integer);
+    let tables = |list: &[Value]| !list.is_empty() && list.iter().all(Value::is_object);
     match value {
         Value::String(text) if number && text.parse::<f64>().is_ok() => {
             Some(format!("write the number without quotes: `{text}`"))
@@ -101,14 +102,23 @@ pub(super) fn retype(kind: &TypeKind, value: &Value, syntax: Syntax) -> Option<S
         Value::String(text) if wanted(JsonType::Boolean) && matches!(text.as_str(), "true" | "false") => {
             Some(format!("write it without quotes: `{text}`"))
         }
-        Value::String(text) if wanted(JsonType::Boolean) && syntax == Syntax::Yaml => {
+        Value::String(text) if wanted(JsonType::Boolean) => {
             let meant = match text.to_lowercase().as_str() {
                 "yes" | "y" | "on" => "true",
                 "no" | "n" | "off" => "false",
                 _ => return None,
             };
-            Some(format!("in YAML 1.2 `{text}` is a text: write `{meant}`"))
+            Some(match syntax {
+                Syntax::Yaml => format!("in YAML 1.2 `{text}` is a text: write `{meant}`"),
+                Syntax::Toml | Syntax::Json => format!("write `{meant}`, without quotes"),
+            })
         }
+        Value::Array(list) if wanted(JsonType::Object) && tables(list) && syntax == Syntax::Toml => {
+            Some(format!("a header in single brackets makes a table: `[{at}]`"))
+        }
+        Value::Object(_) if wanted(JsonType::Array) && syntax == Syntax::Toml => Some(format!(
+            "a header in double brackets makes an entry of a list: `[[{at}]]`"
+        )),
         Value::Bool(_) | Value::Number(_) if wanted(JsonType::String) => {
             Some(format!("put it in quotes: `\"{value}\"`"))
         }

@@ -133,6 +133,15 @@ impl World {
     /// Delivers an event to the machine.
     pub(crate) fn tell(&mut self, event: Event) {
         self.note(|| format!("event    {}", build::event_line(&event)));
+        // Nobody hands an ended rollout what somebody else started meanwhile: it may have read what was current before the
+        // way back, and is judged by what it states like everybody between rollouts.
+        let late = |rollout: &Rollout| {
+            rollout.outcome().is_some()
+                && matches!(&event, Event::Started { member, .. } if !self.instances[member].service.supervised)
+        };
+        if self.rollout.as_ref().is_some_and(late) {
+            return;
+        }
         let Some(rollout) = self.rollout.take() else {
             return;
         };
