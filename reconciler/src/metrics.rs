@@ -49,6 +49,7 @@ pub struct Metrics {
     stuck: Gauge<i64, AtomicI64>,
     diverged: Gauge<i64, AtomicI64>,
     held: Gauge<i64, AtomicI64>,
+    held_until: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -80,6 +81,7 @@ impl Metrics {
             stuck: Gauge::default(),
             diverged: Gauge::default(),
             held: Gauge::default(),
+            held_until: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -130,6 +132,11 @@ impl Metrics {
             metrics.diverged.clone(),
         );
         registry.register("held", "1 while a candidate is held", metrics.held.clone());
+        registry.register(
+            "held_until_timestamp_seconds",
+            "Until when a candidate is held, by a window for example; 0 where none is, or nobody knows",
+            metrics.held_until.clone(),
+        );
         metrics
     }
 
@@ -199,6 +206,8 @@ impl Metrics {
                 .is_some_and(|rollout| rollout.state == "Stuck"),
         ));
         self.held.set(i64::from(status.held.is_some()));
+        let until = status.held.as_ref().and_then(|held| held.until);
+        self.held_until.set(until.map_or(0, jiff::Timestamp::as_second));
     }
 
     /// The text that Prometheus scrapes.

@@ -32,6 +32,7 @@
 //! | [`processes`] | who belongs to a lab, who is stopped |
 //! | [`points`] | stopping the reconciler at a chosen point of a rollout |
 //! | [`threads`] | holding one thread of a process still, while its others go on |
+//! | [`tables`] | the tables of one service in the settings |
 //! | [`stillness`] | how long anybody stands still, watched all the time |
 //! | [`crashes`] | two services through commits during which somebody is killed |
 //! | [`failing`] | a change that has to be taken back |
@@ -73,6 +74,7 @@ mod repository;
 mod service;
 mod sessions;
 pub mod stillness;
+pub mod tables;
 pub mod threads;
 mod trading;
 pub mod view;

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use lockstep_tests::wait::eventually;
-use lockstep_tests::{Lab, Service};
+use lockstep_tests::{Lab, Service, tables};
 use rustix::process::Signal;
 
 fn lab() -> Lab {
@@ -20,27 +20,15 @@ fn lab() -> Lab {
         .start()
 }
 
-fn hang_up(lab: &Lab) {
-    lab.reconciler().expect("it runs").signal(Signal::HUP);
-}
-
 /// Has the settings read again, and waits until the reconciler has begun anew with them.
 fn begin_anew(lab: &Lab) {
     let before = lab.now();
-    hang_up(lab);
+    lab.hang_up();
     lab.wait_event_after(before, "it began anew", |event| event.kind == "Started");
 }
 
 fn log(lab: &Lab) -> String {
     fs::read_to_string(lab.root().join("run.log")).unwrap_or_default()
-}
-
-/// The settings without one service.
-fn without(text: &str, service: &str) -> String {
-    let mut tables = text.split("[[service]]\n");
-    let head = tables.next().unwrap_or_default().to_owned();
-    let others = tables.filter(|table| !table.starts_with(&format!("name = \"{service}\"")));
-    others.fold(head, |text, table| text + "[[service]]\n" + table)
 }
 
 /// A command that is not waited for, with what it prints.
@@ -103,7 +91,7 @@ fn while_it_cannot_begin_anew_nobody_waits_and_a_further_signal_is_heard() {
         good.replace("interval = \"1s\"", "interval = \"900ms\""),
     )
     .expect("the lab's folder is writable");
-    hang_up(&lab);
+    lab.hang_up();
     eventually("it is said", || log(&lab).contains("cannot begin anew"));
     let said = lab.lockstep(&["status"]).failed(3);
     assert!(
@@ -117,12 +105,12 @@ fn while_it_cannot_begin_anew_nobody_waits_and_a_further_signal_is_heard() {
     );
     let tries = || log(&lab).matches("cannot begin anew").count();
     let before = tries();
-    hang_up(&lab);
+    lab.hang_up();
     eventually("it is tried again", || tries() > before);
     // What is read now is taken as soon as it can be, and the program is still the one that held the term before.
-    fs::write(lab.settings(), without(&good, "b")).expect("the lab's folder is writable");
+    fs::write(lab.settings(), tables::without(&good, "b")).expect("the lab's folder is writable");
     fs::remove_dir(&in_the_way).expect("it is ours");
-    hang_up(&lab);
+    lab.hang_up();
     eventually("it is back", || {
         lab.lockstep(&["status", "--json"]).code == Some(0)
     });
@@ -147,7 +135,7 @@ fn a_service_that_was_put_back_before_it_had_ended_is_started_again() {
         .start();
     let b = lab.process("b");
     let whole = fs::read_to_string(lab.settings()).expect("it was written");
-    fs::write(lab.settings(), without(&whole, "b")).expect("the lab's folder is writable");
+    fs::write(lab.settings(), tables::without(&whole, "b")).expect("the lab's folder is writable");
     begin_anew(&lab);
     eventually("b is asked to end", || lab.root().join("lab/asked").exists());
     fs::write(lab.settings(), whole).expect("the lab's folder is writable");
@@ -242,7 +230,7 @@ fn one_that_cannot_begin_anew_ends_by_down() {
     let lab = lab();
     let in_the_way = lab.state().join("guard.json.new");
     fs::create_dir(&in_the_way).expect("the state folder is ours");
-    hang_up(&lab);
+    lab.hang_up();
     eventually("it is said", || log(&lab).contains("cannot begin anew"));
     let mut ended = lab.take_reconciler();
     lab.lockstep(&["down"]).done();

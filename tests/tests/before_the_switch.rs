@@ -24,6 +24,20 @@ fn a_check_that_refuses_rejects_and_touches_nobody() {
 }
 
 #[test]
+fn a_pause_that_a_watchdog_would_not_outlast_is_not_begun() {
+    let watched = Service::acknowledged("bad").env("WATCHDOG_USEC", "700000");
+    let lab = failing::with(watched.pause("freeze"));
+    let (live, good) = (lab.status().live, lab.ask("good"));
+    let revision = lab.set(&[("bad", "value = 2"), ("good", "value = 2")]);
+    let aborted = lab.wait_kind("Aborted", &revision);
+    assert!(
+        aborted.message.contains("silent for 700ms") && aborted.message.contains("at most 350ms"),
+        "{aborted:?}"
+    );
+    assert_eq!((lab.status().live, lab.ask("good")), (live, good));
+}
+
+#[test]
 fn a_check_that_does_not_end_aborts_and_leaves_nobody_behind() {
     let forever = "{bin}/lab-service check --as-child live & wait # {candidate}";
     let bad = Service::acknowledged("bad")

@@ -245,6 +245,7 @@ fn the_web_port_tells_health_and_metrics() {
         "lockstep_stuck 0",
         "lockstep_diverged 0",
         "lockstep_held 0",
+        "lockstep_held_until_timestamp_seconds 0",
     ] {
         assert!(metrics.contains(name), "{name} in\n{metrics}");
     }

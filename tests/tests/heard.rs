@@ -1,6 +1,8 @@
 //! A reconciler that starts hears everybody before it tries anything: who lives is no absent one, however long it has
 //! lived and however soon a commit waits.
 
+use std::time::{Duration, Instant};
+
 use lockstep_tests::wait::eventually;
 use lockstep_tests::{Lab, Service};
 use rustix::process::Signal;
@@ -94,4 +96,23 @@ fn who_is_asked_by_a_probe_takes_part_right_after_a_start() {
     lab.start_reconciler();
     let settled = lab.wait_settled(&next);
     assert_eq!(settled.message, "", "nobody is unproven");
+}
+
+#[test]
+fn who_crashes_again_and_again_is_not_waited_for() {
+    let lab = Lab::builder()
+        .service(Service::acknowledged("a"))
+        .service(Service::acknowledged("b").within("25s"))
+        .start();
+    lab.wait_settled(&lab.set(&[("b", "value = 2\ncrash = true")]));
+    lab.process("b").signal(Signal::KILL);
+    lab.wait_status("it crashes again and again", |status| {
+        status.instance("b").restarts >= 2
+    });
+    lab.stop_reconciler();
+    let next = lab.set(&[("a", "value = 2")]);
+    let began = Instant::now();
+    lab.start_reconciler();
+    lab.wait_settled(&next);
+    assert!(began.elapsed() < Duration::from_secs(15), "it was waited for");
 }

@@ -56,7 +56,7 @@ fn commits_are_judged_and_told_and_nobody_is_touched_until_it_is_switched_off() 
     );
 
     fs::write(lab.settings(), settings).expect("the lab's folder is writable");
-    lab.reconciler().expect("it runs").signal(Signal::HUP);
+    lab.hang_up();
     lab.wait_settled(&good);
     assert_eq!((lab.value("a"), lab.value("b")), (1, 3));
     let before = lab.services();
@@ -70,7 +70,7 @@ fn commits_are_judged_and_told_and_nobody_is_touched_until_it_is_switched_off() 
     ] {
         let from = lab.now();
         fs::write(lab.settings(), text).expect("the lab's folder is writable");
-        lab.reconciler().expect("it runs").signal(Signal::HUP);
+        lab.hang_up();
         lab.wait_event_after(from, "it began anew", |event| {
             event.kind == "Started" && event.message.contains(said)
         });

@@ -326,7 +326,7 @@ fn a_service_that_is_given_away_is_stopped_and_found_by_its_pid_file_from_then_o
         folder.join("status.json"),
     );
     fs::write(lab.settings(), settings.replace(line, &given)).expect("the lab is ours");
-    lab.reconciler().expect("it runs").signal(Signal::HUP);
+    lab.hang_up();
     lab.wait_event_after(before, "it began anew", |event| event.kind == "Started");
     eventually("what Lockstep ran is stopped", || !supervised.is_alive());
     lab.start_foreign("web", &[]);
@@ -338,7 +338,7 @@ fn a_service_that_is_given_away_is_stopped_and_found_by_its_pid_file_from_then_o
     let before = lab.now();
     lab.foreign("web").signal(Signal::KILL);
     fs::write(lab.settings(), settings).expect("the lab is ours");
-    lab.reconciler().expect("it runs").signal(Signal::HUP);
+    lab.hang_up();
     lab.wait_event_after(before, "it began anew", |event| event.kind == "Started");
     eventually("Lockstep runs it", || lab.services().contains_key("web"));
     lab.wait_settled(&lab.set(&[("web", "value = 3")]));
@@ -382,4 +382,36 @@ fn a_pid_file_that_is_taken_away_or_written_anew_changes_nothing_while_the_proce
     });
     lab.wait_settled(&lab.set(&both("value = 2")));
     assert_eq!(lab.value("web"), 2);
+}
+
+#[test]
+fn an_alarm_about_it_ends_also_where_it_is_mended_while_nobody_looks() {
+    let lab = lab(Service::acknowledged("web"), &[]);
+    let (web, reconciler) = (lab.foreign("web"), lab.reconciler().expect("it runs"));
+    lab.write_pid("web", "nobody");
+    lab.wait_status("it is an alarm", |status| !status.alarms.is_empty());
+    reconciler.signal(Signal::STOP);
+    lab.write_pid("web", &web.pid.to_string());
+    // The next guard knows the process from the record of this one.
+    lab.kill_guard();
+    reconciler.signal(Signal::CONT);
+    lab.wait_status("all is well", |status| status.alarms.is_empty());
+    lab.wait_settled(&lab.set(&both("value = 2")));
+    assert_eq!((lab.value("web"), lab.foreign("web")), (2, web));
+}
+
+#[test]
+fn one_that_says_nothing_and_is_found_while_others_are_told_is_told_afterwards() {
+    let lab = Lab::builder()
+        .service(Service::acknowledged("a"))
+        .service(Service::running("web").foreign())
+        .start();
+    let next = lab.set(&[("a", "value = 2\ndelay = 1500")]);
+    lab.wait_kind("Verifying", &next);
+    lab.start_foreign("web", &["--style", "plain", "--reload", "hup"]);
+    lab.wait_status("it is known", |status| {
+        status.rollout.is_some() && status.instance("web").state != "dead"
+    });
+    lab.wait_settled(&next);
+    eventually("it was told", || lab.ask("web").rings == 1);
 }

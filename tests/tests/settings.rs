@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use lockstep_tests::wait::{eventually, stays};
-use lockstep_tests::{Lab, Service, failing};
+use lockstep_tests::{Lab, Service, failing, tables};
 use rustix::process::Signal;
 
 fn lab() -> Lab {
@@ -22,20 +22,6 @@ fn change(lab: &Lab, change: impl FnOnce(&str) -> String) {
     fs::write(lab.settings(), changed).expect("the lab's folder is writable");
 }
 
-/// The tables of one service in the settings.
-fn table(text: &str, service: &str) -> String {
-    let tables = text.split("[[service]]\n").skip(1);
-    let table = tables
-        .into_iter()
-        .find(|table| table.starts_with(&format!("name = \"{service}\"")))
-        .expect("the service is there");
-    format!("[[service]]\n{}", table.split("\n[").next().unwrap_or_default())
-}
-
-fn hang_up(lab: &Lab) {
-    lab.reconciler().expect("it runs").signal(Signal::HUP);
-}
-
 #[test]
 fn an_added_service_is_started_a_removed_one_stopped_and_the_others_live_on() {
     let lab = lab();
@@ -43,10 +29,12 @@ fn an_added_service_is_started_a_removed_one_stopped_and_the_others_live_on() {
     lab.wait_settled(&lab.set(&[("c", "value = 1")]));
     let (before, a) = (lab.now(), lab.process("a"));
     change(&lab, |text| {
-        let c = table(text, "b").replace("\"b\"", "\"c\"").replace("#b", "#c");
-        text.replace(&table(text, "b"), &c)
+        let c = tables::of(text, "b")
+            .replace("\"b\"", "\"c\"")
+            .replace("#b", "#c");
+        text.replace(&tables::of(text, "b"), &c)
     });
-    hang_up(&lab);
+    lab.hang_up();
     lab.wait_event_after(before, "it began anew", |event| event.kind == "Started");
     lab.wait_status("c lives and b does not", |status| {
         let names: Vec<_> = status
@@ -75,7 +63,7 @@ fn a_changed_command_applies_at_the_next_start_of_its_service() {
     change(&lab, |text| {
         text.replacen("env = { ", "env = { MARK = \"new\", ", 1)
     });
-    hang_up(&lab);
+    lab.hang_up();
     lab.wait_event_after(before, "it began anew", |event| event.kind == "Started");
     lab.wait_status("everybody is heard", |status| {
         status.services.iter().all(|service| service.current)
@@ -108,7 +96,7 @@ fn what_cannot_be_used_changes_nothing_and_is_an_alarm_until_it_is_mended() {
         ),
     ] {
         fs::write(lab.settings(), bad).expect("the lab's folder is writable");
-        hang_up(&lab);
+        lab.hang_up();
         let said = |text: &str| text.contains("the old ones stay") && text.contains(words);
         // What a start finds out is in the log alone.
         eventually("it is said", || {
@@ -122,7 +110,7 @@ fn what_cannot_be_used_changes_nothing_and_is_an_alarm_until_it_is_mended() {
         });
     }
     fs::write(lab.settings(), &good).expect("the lab's folder is writable");
-    hang_up(&lab);
+    lab.hang_up();
     lab.wait_status("all is well", |status| {
         status.alarms.is_empty() && status.services.iter().all(|service| service.current)
     });
@@ -150,8 +138,8 @@ fn a_silent_service_that_is_taken_out_ends_stuck() {
     let good = lab.process("good");
     let stubborn = lab.set(&[("bad", "value = 2\nbehave = \"stubborn\""), ("good", "value = 2")]);
     lab.wait_event("Stuck", |event| event.kind == "Stuck");
-    change(&lab, |text| text.replace(&table(text, "bad"), ""));
-    hang_up(&lab);
+    change(&lab, |text| tables::without(text, "bad"));
+    lab.hang_up();
     lab.wait_rolled_back(&stubborn);
     eventually("it is stopped", || !lab.services().contains_key("bad"));
     assert_eq!((lab.value("good"), lab.process("good")), (1, good));
@@ -168,8 +156,8 @@ fn a_service_that_waits_for_its_next_start_is_stopped_when_it_is_taken_out() {
         event.is_of("Ended", "b") && event.message.contains("exited with status 9")
     });
     let before = lab.now();
-    change(&lab, |text| text.replace(&table(text, "b"), ""));
-    hang_up(&lab);
+    change(&lab, |text| tables::without(text, "b"));
+    lab.hang_up();
     lab.wait_event_after(before, "it began anew", |event| event.kind == "Started");
     lab.wait_status("a alone is left", |status| status.services.len() == 1);
     let log = || fs::read_to_string(lab.state().join("guard.log")).unwrap_or_default();
@@ -186,12 +174,12 @@ fn one_that_is_never_started_again_is_started_when_it_was_taken_out_and_put_back
         .service(Service::acknowledged("b").restart("never"))
         .start();
     let whole = fs::read_to_string(lab.settings()).expect("it was written");
-    change(&lab, |text| text.replace(&table(text, "b"), ""));
-    hang_up(&lab);
+    change(&lab, |text| tables::without(text, "b"));
+    lab.hang_up();
     eventually("b is stopped", || !lab.services().contains_key("b"));
     lab.wait_status("a alone is left", |status| status.services.len() == 1);
     fs::write(lab.settings(), whole).expect("the lab's folder is writable");
-    hang_up(&lab);
+    lab.hang_up();
     eventually("b is started", || lab.services().contains_key("b"));
 }
 

@@ -43,7 +43,12 @@ fn in_an_hour() -> Timestamp {
 /// Has the running reconciler take these tables as well.
 fn with_settings(lab: &Lab, tables: &str) {
     let text = fs::read_to_string(lab.settings()).expect("it was written");
-    fs::write(lab.settings(), format!("{tables}\n{text}")).expect("the lab's folder is writable");
+    take(lab, &format!("{tables}\n{text}"));
+}
+
+/// Has the running reconciler take these settings.
+fn take(lab: &Lab, settings: &str) {
+    fs::write(lab.settings(), settings).expect("the lab's folder is writable");
     let before = lab.now();
     lab.reconciler().expect("it runs").signal(Signal::HUP);
     lab.wait_event_after(before, "it began anew", |event| event.kind == "Started");
@@ -205,4 +210,55 @@ fn outside_of_an_allow_window_a_change_is_held_and_the_plan_says_so() {
     assert_eq!(plan["goes_out"]["when"], "held");
     assert_eq!(plan["goes_out"]["until"], until.to_string());
     assert_eq!(lab.value("a"), 1);
+
+    // The settings are read again, without it.
+    let text = fs::read_to_string(lab.settings()).expect("it was written");
+    take(&lab, &text.replace(&allow, ""));
+    lab.wait_settled(&new);
+}
+
+#[test]
+fn what_is_let_through_passes_windows_and_nothing_else_and_is_remembered_across_a_crash() {
+    let lab = lab();
+    with_settings(&lab, &deny_until(in_an_hour()));
+    lab.lockstep(&["suspend", "--reason", "maintenance"]).done();
+    let new = lab.set(&[("a", "value = 2")]);
+    lab.wait_kind("Held", &new);
+    let said = lab
+        .lockstep(&["sync", "--now", "--reason", "the stop is wrong"])
+        .failed(1);
+    assert!(
+        said.contains("held all the same") && said.contains("maintenance"),
+        "{said}"
+    );
+    lab.kill_reconciler();
+    lab.start_reconciler();
+    lab.lockstep(&["resume"]).done();
+    lab.wait_settled(&new);
+    let last = history(&lab).pop().expect("it settled");
+    let passed = last["passed"].as_str().expect("who and why");
+    assert!(passed.contains("the stop is wrong"), "{passed}");
+}
+
+#[test]
+fn whoever_observes_is_told_what_a_window_would_hold() {
+    let lab = Lab::builder()
+        .service(Service::acknowledged("a"))
+        .settings(&format!(
+            "[rollout]\nobserve = true\n{}",
+            deny_until(in_an_hour())
+        ))
+        .unstarted()
+        .start();
+    lab.start_reconciler();
+    let first = lab.origin().revision("HEAD");
+    let told = lab.wait_kind("Observed", &first);
+    assert!(told.message.contains("the first release"), "{}", told.message);
+    let next = lab.set(&[("a", "value = 2")]);
+    let told = lab.wait_kind("Observed", &next);
+    assert!(
+        told.message.contains("it would be held until") && told.message.contains("it would reload a"),
+        "{}",
+        told.message
+    );
 }

@@ -271,9 +271,7 @@ pub fn admit(head: &Head<'_>, facts: &Facts<'_>) -> Verdict {
         );
     }
     match facts.closed {
-        Some(closed) if passage(head, facts).is_none() => {
-            held(closed.reason.clone(), closed.until.map(Until::At))
-        }
+        Some(closed) if passage(head, facts).is_none() => held(closed.reason(), closed.until.map(Until::At)),
         Some(_) | None => Verdict::Try,
     }
 }

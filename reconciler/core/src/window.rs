@@ -71,8 +71,8 @@ pub struct Closed {
     pub outside: bool,
     /// The next moment at which changes may go out.
     pub until: Option<Timestamp>,
-    /// The windows as people read them, and the way through.
-    pub reason: String,
+    /// The windows, as people read them.
+    pub why: String,
 }
 
 /// When a change would go out, as a plan shows it.
@@ -114,7 +114,7 @@ impl GoesOut {
             (Gate::Closed(closed), None) => Self {
                 when: When::Held,
                 until: closed.until,
-                reason: Some(closed.reason.clone()),
+                reason: Some(closed.reason()),
             },
         }
     }
@@ -133,6 +133,17 @@ impl std::fmt::Display for GoesOut {
             Some(reason) => write!(f, ": {reason}"),
             None => Ok(()),
         }
+    }
+}
+
+impl Closed {
+    /// The windows, and the way through.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        format!(
+            "{}; `lockstep sync --now --reason WHY` lets this one through",
+            self.why
+        )
     }
 }
 
@@ -266,10 +277,7 @@ impl Windows {
             denied_by: denying.iter().map(|window| window.name.clone()).collect(),
             outside,
             until,
-            reason: format!(
-                "{}; `lockstep sync --now --reason WHY` lets this one through",
-                why.join("; ")
-            ),
+            why: why.join("; "),
         }
     }
 }

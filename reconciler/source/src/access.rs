@@ -1,10 +1,10 @@
 //! What opens a server's door: the files that the settings name, and whether they fit the URL.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::SourceError;
+use crate::facts::{Changed, changed};
 use crate::net::address::Scheme;
 use crate::spec::Transport;
 
@@ -28,12 +28,7 @@ pub struct Access {
 
 /// What of a file tells that it was replaced. Only good for comparing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    inode: u64,
-    bytes: u64,
-    /// With the time of a change of owner or mode: `chmod 600` mends a key that was too open.
-    changed: (i64, i64),
-}
+pub struct Stamp(Changed);
 
 impl Access {
     /// The files with the keys of the settings that name them.
@@ -130,11 +125,7 @@ impl Access {
         files
             .map(|file| {
                 let meta = fs::metadata(file).ok()?;
-                Some(Stamp {
-                    inode: meta.ino(),
-                    bytes: meta.size(),
-                    changed: (meta.ctime(), meta.ctime_nsec()),
-                })
+                Some(Stamp(changed(&meta)))
             })
             .collect()
     }

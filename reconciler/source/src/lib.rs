@@ -29,6 +29,7 @@ mod blobs;
 mod commit;
 mod copy;
 mod error;
+mod facts;
 mod fetch;
 mod heal;
 mod history;

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -18,7 +17,7 @@ use notify::event::EventKind;
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::spec::Transport;
-use crate::{SourceError, SourceSpec, libgit};
+use crate::{SourceError, SourceSpec, facts, libgit};
 
 /// How often it is checked that what is watched is still what lies at its path: a folder that was deleted and
 /// remade has the same name, and the watch is on the old one.
@@ -208,9 +207,9 @@ fn targets(repository: &Path, git: &Path) -> Vec<(PathBuf, RecursiveMode)> {
     targets
 }
 
-/// The device and inode of a folder.
-fn identity(folder: &Path) -> Option<(u64, u64)> {
-    fs::metadata(folder).ok().map(|meta| (meta.dev(), meta.ino()))
+/// What tells a folder from one that was made anew at its path.
+fn identity(folder: &Path) -> Option<facts::Identity> {
+    fs::metadata(folder).ok().map(|meta| facts::identity(&meta))
 }
 
 /// Whether an event is what a look at the repository causes itself: opening, reading, closing.

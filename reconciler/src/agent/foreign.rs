@@ -67,6 +67,11 @@ pub(crate) fn named(foreign: &Foreign) -> Named {
     if let Err(why) = is_safe(&text, &users) {
         return Named::Unusable(format!("its pid file {path} {why}"));
     }
+    if text.bytes.is_empty() {
+        return Named::Nobody(format!(
+            "its pid file {path} is empty: it is just being written, or it does not run"
+        ));
+    }
     let Some(pid) = number(&text.bytes) else {
         return Named::Unusable(format!(
             "its pid file {path} holds no process number: one in decimal is expected in its first line"
@@ -383,7 +388,7 @@ mod tests {
             std::fs::write(&foreign.pid_file, text).unwrap();
             assert!(matches!(named(&foreign), Named::Process { pid, .. } if pid == me));
         }
-        for text in ["", "\n", "x", "-5", "0", "12 13", "99999999999999"] {
+        for text in ["\n", "x", "-5", "0", "12 13", "99999999999999"] {
             std::fs::write(&foreign.pid_file, text).unwrap();
             let why = unusable(&foreign);
             assert!(why.contains("holds no process number"), "{text:?}: {why}");
@@ -401,6 +406,8 @@ mod tests {
         assert!(nobody(&foreign).contains("is not there"));
         std::fs::create_dir(folder.path().join("run")).unwrap();
         assert!(nobody(&foreign).contains("is not there"));
+        std::fs::write(&foreign.pid_file, "").unwrap();
+        assert!(nobody(&foreign).contains("just being written"));
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         std::fs::write(&foreign.pid_file, child.id().to_string()).unwrap();

@@ -17,6 +17,7 @@
 mod answers;
 mod checks;
 mod commands;
+mod connecting;
 mod evidence;
 mod exposition;
 mod folders;
@@ -32,6 +33,7 @@ mod phrases;
 mod probes;
 mod requests;
 mod task;
+mod watchdog;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -179,6 +181,8 @@ pub enum Report {
         ages: BTreeMap<ServiceName, Duration>,
         /// What the instances state.
         heard: Vec<Event>,
+        /// Why nobody can be paused and told in the place of these.
+        unusable: BTreeMap<ServiceName, String>,
     },
     /// The guard does not answer, or cannot be started: why, with the next step. Ended by [`Report::Connected`].
     Unreachable(String),
@@ -263,6 +267,8 @@ pub struct AgentSpec {
     pub surroundings: BTreeMap<ServiceName, Surroundings>,
     /// The instances' folders.
     pub folders: Folders,
+    /// The services that are paused, and for how long at most.
+    pub paused: BTreeMap<ServiceName, Duration>,
     /// The volume: what is live is read there.
     pub volume: PathBuf,
     /// The probes, by service.

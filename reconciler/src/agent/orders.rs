@@ -11,7 +11,7 @@ use super::in_front::would_kill_behind;
 use super::link::{Link, LinkError};
 use super::pending::{Asked, Pending};
 use super::task::{Agent, Ended, Finished};
-use super::{Order, Report, Target, checks, mounts};
+use super::{Order, Report, Target, checks, mounts, watchdog};
 
 impl Agent {
     pub(super) async fn carry_out(
@@ -184,7 +184,11 @@ impl Agent {
         unfit.extend(targets.iter().filter_map(|target| {
             let pid = self.pids.get(&target.member.service)?;
             let behind = || would_kill_behind(*pid, target.signal()?);
-            let why = mounts::pinned_to_a_release(*pid).or_else(behind)?;
+            let limit = self.spec.paused.get(&target.member.service);
+            let bitten = || watchdog::bites_within(*pid, *limit?);
+            let why = mounts::pinned_to_a_release(*pid)
+                .or_else(behind)
+                .or_else(bitten)?;
             Some((target.member.clone(), why))
         }));
         let body = Body::Examine {

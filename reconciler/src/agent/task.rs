@@ -1,15 +1,13 @@
 //! The agent's task: one loop over orders, the guard, the instances' folders, probes and checks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use lockstep_core::ledger::back_off;
 use lockstep_core::rollout::{Answer, CheckVerdict, Event, Evidence, MemberId, ProbeResult};
 use lockstep_core::service::ServiceName;
-use lockstep_guard::wire::{Body, Process, Supervised};
+use lockstep_guard::wire::{Body, Process};
 use lockstep_protocol::{RolloutId, SwitchNumber};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
@@ -18,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::evidence::Heard;
 use super::foreign::Followed;
-use super::link::{ANSWER_WITHIN, HELLO_WITHIN, Link, LinkError};
+use super::link::{ANSWER_WITHIN, Link, LinkError};
 use super::pending::{Asked, Pending};
 use super::requests::answered;
 use super::{AgentSpec, Order, Report, Target, foreign};
@@ -41,14 +39,14 @@ pub struct AgentFailed(#[from] notify::Error);
 pub struct Agent {
     pub(super) spec: AgentSpec,
     pub(super) clock: Clock,
-    orders: mpsc::UnboundedReceiver<(u64, Order)>,
+    pub(super) orders: mpsc::UnboundedReceiver<(u64, Order)>,
     /// How often the guard was lost.
-    losses: u64,
+    pub(super) losses: u64,
     /// How many examinations were ordered: only the newest is waited for.
     pub(super) examinations: u64,
-    reports: mpsc::UnboundedSender<Report>,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) pending: BTreeMap<u64, Asked>,
-    heard: Heard,
+    pub(super) heard: Heard,
     pub(super) work: JoinSet<Finished>,
     pub(super) probing: BTreeSet<ServiceName>,
     pub(super) probe_due: BTreeMap<ServiceName, Instant>,
@@ -156,142 +154,6 @@ impl Agent {
         })
     }
 
-    /// Works until there are no more orders, all is down, or a higher term has spoken.
-    pub async fn run(mut self) {
-        let mut tries = 0;
-        loop {
-            let opened = match self.open().await {
-                Ok(Some((mut link, services))) => match self.attach_all(&mut link, services).await {
-                    Ok(services) => Ok(Some((link, services))),
-                    Err(error) => {
-                        // Asked on a connection that is gone.
-                        self.pending.clear();
-                        Err(error)
-                    }
-                },
-                other => other,
-            };
-            match opened {
-                Ok(None) => break,
-                Ok(Some((link, services))) => {
-                    tries = 0;
-                    let ages = services
-                        .iter()
-                        .filter_map(|known| {
-                            let age = age(known.process.as_ref()?)?;
-                            Some((ServiceName::new(&known.service), age))
-                        })
-                        .collect();
-                    for known in &services {
-                        if let Some(process) = &known.process {
-                            self.pids.insert(ServiceName::new(&known.service), process.pid);
-                        }
-                    }
-                    // In one report: between two, a rollout could begin without those who were not heard yet.
-                    let heard = self.heard_now(true);
-                    self.tell(Report::Connected {
-                        services,
-                        ages,
-                        heard,
-                    });
-                    match self.converse(link).await {
-                        Ended::Orders | Ended::Down => break,
-                        Ended::Deposed => {
-                            self.tell(Report::Event(Event::Deposed));
-                            break;
-                        }
-                        Ended::Lost => {
-                            let pending = std::mem::take(&mut self.pending);
-                            let asked =
-                                |what: fn(&Pending) -> bool| pending.values().any(|asked| what(&asked.what));
-                            if asked(|asked| matches!(asked, Pending::Stop { .. })) {
-                                self.tell(Report::Stopped(Err("the guard was lost".to_owned())));
-                            }
-                            if asked(|asked| matches!(asked, Pending::Shutdown)) {
-                                let why = "the guard was lost while it ended everything, and whoever it had started \
-                                           may live: try `lockstep down` again";
-                                self.tell(Report::Down(Err(why.to_owned())));
-                            }
-                            // Not called back, but not waited for: whoever did not answer is asked again.
-                            for request in std::mem::take(&mut self.requests).into_values() {
-                                request.abort();
-                            }
-                            self.losses += 1;
-                            self.examinations += 1;
-                            self.tell(Report::Event(Event::AgentLost));
-                        }
-                    }
-                }
-                Err(LinkError::Deposed { .. }) => {
-                    self.tell(Report::Event(Event::Deposed));
-                    break;
-                }
-                Err(error) => {
-                    tries += 1;
-                    tracing::error!(%error, "no guard");
-                    let why = error.to_string();
-                    self.tell(Report::Unreachable(why.clone()));
-                    // Trying again at once would only burn the processor: starting a guard has just failed.
-                    tokio::select! {
-                        () = tokio::time::sleep(back_off(tries)) => {}
-                        order = self.orders.recv() => match order {
-                            None => break,
-                            Some((losses, order)) => self.put_off(losses, order, &why),
-                        },
-                    }
-                }
-            }
-        }
-        self.leave_outputs_alone();
-        self.work.shutdown().await;
-    }
-
-    /// Opens a conversation with the guard, which is started where there is none; none if there are no more orders.
-    ///
-    /// One that is there and does not answer is waited for, loudly: it has the services, and nobody else may start
-    /// or stop them. The connection stays the same, so that it is heard as soon as it answers.
-    async fn open(&mut self) -> Result<Option<(Link, Vec<Supervised>)>, LinkError> {
-        let mut link = Link::connect(&self.spec).await?;
-        let silent = link.silent().to_string();
-        let spec = self.spec.clone();
-        let known = {
-            let mut greeting = pin!(link.greet(&spec));
-            match timeout(HELLO_WITHIN, &mut greeting).await {
-                Ok(known) => known?,
-                Err(_) => {
-                    tracing::error!("{silent}");
-                    self.tell(Report::Unreachable(silent.clone()));
-                    loop {
-                        tokio::select! {
-                            // It answers after all, or has ended.
-                            known = &mut greeting => break known?,
-                            // The coordinator wants something.
-                            order = self.orders.recv() => match order {
-                                None => return Ok(None),
-                                Some((losses, order)) => self.put_off(losses, order, &silent),
-                            },
-                        }
-                    }
-                }
-            }
-        };
-        let (services, _) = known;
-        Ok(Some((link, services)))
-    }
-
-    /// An order while the guard cannot be reached.
-    fn put_off(&self, losses: u64, order: Order, why: &str) {
-        match order {
-            Order::Shutdown => {
-                let why = format!("the guard cannot be reached, and whoever it had started may live: {why}");
-                self.tell(Report::Down(Err(why)));
-            }
-            order if self.is_stale(losses, &order) => self.drop_stale(order),
-            // Nothing can be done now; the coordinator hears of it when the guard is back.
-            order => self.refuse(order, "the guard cannot be reached"),
-        }
-    }
-
     /// Asks a guard that was quiet for long whether it is there.
     async fn ask_whether_there(&mut self, link: &mut Link) -> Result<(), LinkError> {
         if self.pending.values().any(|asked| asked.due.is_some()) {
@@ -302,7 +164,7 @@ impl Agent {
     }
 
     /// One conversation with the guard.
-    async fn converse(&mut self, mut link: Link) -> Ended {
+    pub(super) async fn converse(&mut self, mut link: Link) -> Ended {
         let mut looked_at = Instant::now();
         let mut heard_at = Instant::now();
         loop {
@@ -415,12 +277,12 @@ impl Agent {
 
     /// Whether an order was given before the loss of the guard was known. What ends something is carried out all the
     /// same.
-    fn is_stale(&self, losses: u64, order: &Order) -> bool {
+    pub(super) fn is_stale(&self, losses: u64, order: &Order) -> bool {
         losses < self.losses && !matches!(order, Order::Shutdown | Order::Release)
     }
 
     /// Whoever gave it hears of the loss, which answers everything but a stop.
-    fn drop_stale(&self, order: Order) {
+    pub(super) fn drop_stale(&self, order: Order) {
         if let Order::Stop(_) = order {
             self.refuse(order, "the guard was lost");
         }
@@ -438,7 +300,7 @@ impl Agent {
     }
 
     /// What the instances state that is new; with `again`, all that they state.
-    fn heard_now(&mut self, again: bool) -> Vec<Event> {
+    pub(super) fn heard_now(&mut self, again: bool) -> Vec<Event> {
         let supervised = self.spec.definitions.iter();
         let names: Vec<_> = supervised
             .map(|definition| ServiceName::new(&definition.service))
@@ -508,7 +370,7 @@ async fn sleep_until(moment: Option<Instant>) {
 }
 
 /// For how long a process has lived.
-fn age(process: &Process) -> Option<Duration> {
+pub(super) fn age(process: &Process) -> Option<Duration> {
     age_of(process.start_ticks)
 }
 

@@ -5,6 +5,7 @@
 //! what is new, and answers every [`Request::Look`] once a look has ended that began after it was asked.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -186,6 +187,10 @@ impl Drop for Worker {
     }
 }
 
+/// What is said where the program itself is wrong.
+const DEFECT: &str = "the reconciler has a defect and gave up what it did with the repository: see its log for the place, and \
+                      report it; it tries again";
+
 /// The head that was told last, and the base it was judged against.
 type Told = (Revision, BaseId);
 
@@ -220,13 +225,13 @@ impl Thread {
             match request {
                 Some(Request::Stop) => return,
                 Some(Request::TakeUp(revision)) => {
-                    let seen = self
-                        .take_up(&revision)
-                        .map_or(Seen::NotKnown(revision), Seen::TakenUp);
+                    let taken = self.guarded(|thread| thread.take_up(&revision)).flatten();
+                    let seen = taken.map_or(Seen::NotKnown(revision), Seen::TakenUp);
                     let _ = self.seen.send(seen);
                 }
                 Some(Request::Judge(text, answer)) => {
-                    let _ = answer.send(self.judge_text(&text));
+                    let judged = self.guarded(|thread| thread.judge_text(&text));
+                    let _ = answer.send(judged.unwrap_or_else(|| Err(DEFECT.to_owned())));
                 }
                 Some(Request::Pin(revisions)) => {
                     self.pin(&revisions);
@@ -234,11 +239,11 @@ impl Thread {
                     self.tidy();
                 }
                 Some(Request::Work(work)) => {
-                    work(&mut self.mirror);
+                    self.guarded(|thread| work(&mut thread.mirror));
                     due = Instant::now() + self.look(false);
                 }
                 Some(Request::Commit(make)) => {
-                    make(&mut self.mirror);
+                    self.guarded(|thread| make(&mut thread.mirror));
                     let _ = self.seen.send(Seen::Committed);
                     due = Instant::now() + self.look(false);
                 }
@@ -253,6 +258,18 @@ impl Thread {
                 }
             }
         }
+    }
+
+    /// Does something that may have a defect: it is told, and whoever waits for this thread does not wait for ever.
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self))).ok();
+        if done.is_none() {
+            // What was seen before need not be whole.
+            self.told = None;
+            let reason = DEFECT.to_owned();
+            let _ = self.seen.send(Seen::Failed { reason });
+        }
+        done
     }
 
     /// Each fetch leaves a pack: many are made one, after a rollout or when nobody asks for anything.
@@ -281,6 +298,11 @@ impl Thread {
 
     /// Looks once and says how long to wait for the next time.
     fn look(&mut self, answer: bool) -> Duration {
+        self.guarded(|thread| thread.look_once(answer))
+            .unwrap_or_else(|| self.schedule.failed())
+    }
+
+    fn look_once(&mut self, answer: bool) -> Duration {
         // Before the look: a file that is replaced meanwhile counts as new.
         self.mended_by = self.mirror.access_stamps();
         let base = self.base.borrow().clone();
@@ -397,5 +419,37 @@ impl Thread {
                 tracing::warn!(%error, "a revision cannot be pinned");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_defect_is_told_and_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = SourceSpec::new("/nowhere/at.git", "main");
+        let (_base, base) = watch::channel(Base::default());
+        let (seen_by, mut seen) = channel::unbounded_channel();
+        let mirror = folder.path().join("mirror.git");
+        let interval = Duration::from_secs(3600);
+        let started = Worker::start(
+            mirror,
+            spec,
+            interval,
+            Arc::new([]),
+            base,
+            seen_by,
+            Steps::default(),
+        );
+        let (worker, _) = started.unwrap();
+        worker.ask(Request::Commit(Box::new(|_| panic!("a test"))));
+        worker.ask(Request::Look(7));
+        let told = std::iter::from_fn(|| seen.blocking_recv());
+        let mut told = told.take_while(|seen| !matches!(seen, Seen::Looked(7)));
+        assert!(matches!(told.next(), Some(Seen::Failed { reason }) if reason == DEFECT));
+        assert!(matches!(told.next(), Some(Seen::Committed)));
+        assert!(told.all(|seen| matches!(seen, Seen::Failed { reason } if reason != DEFECT)));
     }
 }

@@ -16,7 +16,7 @@ use lockstep_volume::{Adopted, OpenError};
 use sha2::{Digest as _, Sha256};
 use similar::TextDiff;
 
-use super::start::StartError;
+use super::failed::StartError;
 use crate::events::Event;
 use crate::settings::Settings;
 

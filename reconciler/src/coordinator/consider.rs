@@ -349,6 +349,9 @@ impl Coordinator {
             let Some(instance) = self.instances.get(&rollout::MemberId::only(name)) else {
                 return true;
             };
+            if self.looping.contains(name) {
+                return true;
+            }
             if instance.alive.is_none() {
                 // It is about to be started, on what is live; unless it is not ours to start, or has ended for good.
                 let service = self.settings.service(name);

@@ -21,7 +21,11 @@ impl Coordinator {
                 services,
                 ages,
                 heard,
-            } => self.connected(&services, &ages, heard),
+                unusable,
+            } => {
+                self.note_unusable(unusable);
+                self.connected(&services, &ages, heard);
+            }
             Report::Process { member, pid } => {
                 self.pids.insert(member, pid);
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use lockstep_core::instances::{Instance, InstanceState};
-use lockstep_core::rollout::{self, Effect, Life, Member, MemberId, Outcome};
+use lockstep_core::rollout::{self, Effect, Life, Member, MemberId, Outcome, Phase};
 use lockstep_core::service::{Reload, ServiceName, Tier};
 
 use lockstep_protocol::InstanceToken;
@@ -114,7 +114,12 @@ impl Coordinator {
                 // It may have read what was live before the process was noticed, and says nothing.
                 let blind =
                     tier < Tier::Acknowledged && matches!(reload, Reload::Signal(_) | Reload::Http(_));
-                if blind && self.live.is_some() && self.active.is_none() {
+                // A rollout that it is a member of tells it, as long as that asks anybody.
+                let told = self.active.as_ref().is_some_and(|active| {
+                    active.rollout.members.contains_key(&MemberId::only(service))
+                        && !matches!(active.rollout.phase, Phase::Closing { .. } | Phase::Done(_))
+                });
+                if blind && self.live.is_some() && !told {
                     instance.owe(now);
                 }
             }
@@ -130,6 +135,20 @@ impl Coordinator {
                 });
             }
         }
+        self.show_unusable();
+    }
+
+    /// Who can be found and who cannot, as it is known when the guard answers: what became of one meanwhile need not be
+    /// news to whoever searched.
+    pub(super) fn note_unusable(&mut self, unusable: BTreeMap<ServiceName, String>) {
+        self.unusable = unusable
+            .into_iter()
+            .map(|(service, why)| (service.clone(), format!("{service}: {why}")))
+            .collect();
+        self.show_unusable();
+    }
+
+    fn show_unusable(&mut self) {
         if self.unusable.is_empty() {
             self.alarms.remove(FOREIGN);
         } else {

@@ -24,6 +24,7 @@ mod consider;
 mod drift;
 mod drive;
 mod execute;
+mod failed;
 mod members;
 mod observe;
 mod points;
@@ -188,6 +189,8 @@ struct Coordinator {
     ended: std::collections::BTreeSet<ServiceName>,
     /// Services that the guard was about to start again when it was connected to.
     backing_off: std::collections::BTreeSet<ServiceName>,
+    /// Services that had been started again and again when it was connected to: nobody waits for them.
+    looping: std::collections::BTreeSet<ServiceName>,
     /// The base against which a fresh look was asked for.
     looked_for: Option<BaseId>,
     /// Tasks that only carry something from here to somebody: an answer, traces.

@@ -13,13 +13,15 @@ use lockstep_core::ledger::Ledger;
 use lockstep_core::plan::{Plan, ServiceEffect, plan};
 use lockstep_core::service::{ServiceName, Verify};
 use lockstep_core::status::{StatusFacts, StatusView, status};
+use lockstep_core::window::Gate;
 use lockstep_protocol::Revision;
 use tokio::sync::{mpsc, watch};
 
+use super::failed::StartError;
 use super::request::PlanView;
 use super::reread::read_again;
 use super::source::Source;
-use super::start::{Lasting, StartError};
+use super::start::Lasting;
 use super::{End, Handle, Request};
 use crate::agent;
 use crate::candidate::worker::{Base, Seen, Worker};
@@ -194,7 +196,7 @@ impl Observer {
             Judged::Valid(validated) => {
                 let revision = validated.revision().clone();
                 let plan = self.plan_of(&validated);
-                self.tell("Observed", Some(&revision), would(&plan));
+                self.tell("Observed", Some(&revision), self.would(&plan));
                 self.base.send_replace(Base {
                     live: Some(Arc::clone(&validated)),
                     ..Base::default()
@@ -213,6 +215,26 @@ impl Observer {
     fn plan_of(&self, validated: &Validated) -> Plan {
         let live = self.valid.as_ref().map(|(live, _)| live.snapshot());
         plan(live, validated.snapshot(), &Reader::plan_inputs(&self.readers))
+    }
+
+    /// What a plan would do to whom, and whether a window would hold it.
+    fn would(&self, plan: &Plan) -> String {
+        let windows = &self.settings.windows;
+        match windows.at(Timestamp::now()) {
+            // The first release passes.
+            Gate::Closed(closed)
+                if plan.from.is_some() && !plan.is_empty() && !windows.let_pass(&closed, plan) =>
+            {
+                let until = closed.until.map(|until| format!(" until {until}"));
+                format!(
+                    "it would be held{}: {}; then {}",
+                    until.unwrap_or_default(),
+                    closed.why,
+                    would(plan)
+                )
+            }
+            Gate::Closed(_) | Gate::Open { .. } => would(plan),
+        }
     }
 
     fn answer(&mut self, request: Request) -> Option<End> {

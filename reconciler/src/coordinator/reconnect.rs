@@ -19,6 +19,9 @@ use crate::events::Event as Record;
 use crate::history::Entry;
 use crate::store::LedgerStore;
 
+/// Started again so often, a service that is not up is not waited for before the first candidate is tried.
+const LOOPS: u32 = 2;
+
 impl Coordinator {
     /// What the journal knows and the ledger does not, because the program died between the two.
     pub(super) fn catch_up_ledger(&mut self, settled: Option<SettledTree>) {
@@ -187,6 +190,14 @@ impl Coordinator {
             );
             self.ended.remove(&name);
             self.backing_off.remove(&name);
+            self.looping.remove(&name);
+            let old = ages.get(&name).is_some_and(|age| {
+                let within = self.settings.service(&name).map(|service| service.verify.within);
+                within.is_some_and(|within| *age >= within)
+            });
+            if known.restarts >= LOOPS && !old {
+                self.looping.insert(name.clone());
+            }
             match (&known.process, known.back_off_ms) {
                 (None, Some(_)) => drop(self.backing_off.insert(name)),
                 (None, None) if for_good => drop(self.ended.insert(name)),

@@ -12,22 +12,23 @@
 //!    who lives.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::instances::ReadsTable;
+use lockstep_core::service::Pause;
 use lockstep_protocol::SwitchNumber;
-use lockstep_volume::{FenceError, OpenError, OpenOptions, Term, Unfenced, Volume};
+use lockstep_volume::{OpenOptions, Term, Unfenced, Volume};
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 
+use super::failed::StartError;
 use super::source::Source;
 use super::spec::{definition, outputs, surroundings};
 use super::take_up::{note_stated, take_up};
 use super::volume::VolumeThread;
 use super::{Coordinator, End, Handle, LiveRelease, Request, adopt, drift, observe, reread};
-use crate::agent::{self, Agent, AgentFailed, AgentSpec, Folders, Orders, Terms};
+use crate::agent::{self, Agent, AgentSpec, Folders, Orders, Terms};
 use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
 use crate::cli::{Asked, Signals};
@@ -38,9 +39,9 @@ use crate::history::History;
 use crate::metrics::Metrics;
 use crate::runs::Runs;
 use crate::settings::{SETTINGS, Settings};
-use crate::store::{self, Desk, LedgerStore, StateLock, StoreError};
+use crate::store::{self, Desk, LedgerStore, StateLock};
 use crate::telemetry::{self, Steps};
-use crate::web::{self, Port, Web, WebError};
+use crate::web::{self, Port, Web};
 
 /// How to start.
 #[derive(Debug, Clone, Default)]
@@ -98,97 +99,6 @@ impl Lasting {
                 };
                 Ok(none.insert(signals.map_err(StartError::System)?))
             }
-        }
-    }
-}
-
-/// Why the reconciler does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The state folder cannot be used.
-    #[error(
-        "the state folder {path} cannot be used: {source}; set [state] path to a folder this user may write"
-    )]
-    State {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Another reconciler uses the state folder.
-    #[error(
-        "another reconciler uses the state folder {path}; end it first (`lockstep down` ends services too), or start \
-         this one with --take-over"
-    )]
-    InUse {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The ledger cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The instances' folders cannot be used.
-    #[error(transparent)]
-    Folders(#[from] agent::FolderError),
-    /// The agent cannot be set up.
-    #[error(transparent)]
-    Agent(#[from] AgentFailed),
-    /// The guard cannot be reached.
-    #[error(transparent)]
-    Guard(#[from] agent::LinkError),
-    /// The volume cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Files of somebody else lie on the volume.
-    #[error("{error}.\n{comparison}")]
-    Foreign {
-        /// Which.
-        error: OpenError,
-        /// What they are beside what would be published.
-        comparison: String,
-    },
-    /// The volume cannot be taken over.
-    #[error(transparent)]
-    Fence(#[from] FenceError),
-    /// A release on the volume cannot be read.
-    #[error("the release {release} on the volume cannot be read: {reason}")]
-    Release {
-        /// Its name.
-        release: String,
-        /// Why.
-        reason: String,
-    },
-    /// The source's settings cannot be used.
-    #[error(transparent)]
-    Source(#[from] worker::WorkerError),
-    /// The web port or the control socket cannot be opened.
-    #[error(transparent)]
-    Web(#[from] WebError),
-    /// The system gives no thread or no program path.
-    #[error("{0}")]
-    System(std::io::Error),
-}
-
-impl StartError {
-    /// Whether other settings may be what mends it. Else it is the machine's: a disk that is full, a guard that hangs.
-    #[must_use]
-    pub fn blames_settings(&self) -> bool {
-        match self {
-            Self::Web(_)
-            | Self::Source(_)
-            | Self::Folders(_)
-            | Self::Agent(_)
-            // It may be a service's definition that the guard refuses.
-            | Self::Guard(agent::LinkError::Refused(_)) => true,
-            Self::State { .. }
-            | Self::Foreign { .. }
-            | Self::InUse { .. }
-            | Self::Store(_)
-            | Self::Guard(_)
-            | Self::Open(_)
-            | Self::Fence(_)
-            | Self::Release { .. }
-            | Self::System(_) => false,
         }
     }
 }
@@ -277,6 +187,12 @@ pub async fn run(settings: Settings, options: Options, lasting: &mut Lasting) ->
             .map(|service| (service.name.clone(), surroundings(service, &settings, &folders)))
             .collect(),
         folders,
+        paused: settings
+            .services
+            .iter()
+            .filter(|service| service.pause == Pause::Freeze)
+            .map(|service| (service.name.clone(), settings.rollout.pause_limit))
+            .collect(),
         volume: settings.volume.path.clone(),
         probes: settings
             .services
@@ -498,6 +414,7 @@ async fn begin(
         pids: BTreeMap::new(),
         ended: std::collections::BTreeSet::new(),
         backing_off: std::collections::BTreeSet::new(),
+        looping: std::collections::BTreeSet::new(),
         looked_for: None,
         aside: tokio::task::JoinSet::new(),
         down: None,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LiveRelease;
 use super::drift::effect;
-use super::start::StartError;
+use super::failed::StartError;
 use crate::candidate::{Reader, Validated};
 use crate::settings::Settings;
 

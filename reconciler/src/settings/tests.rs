@@ -425,3 +425,35 @@ fn wrong_windows_are_named_each_with_its_key() {
         &["window: no change could ever go out"],
     );
 }
+
+#[test]
+fn the_market_hours_of_the_docs_are_those_of_the_exchange() {
+    let docs =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/windows.md")).unwrap();
+    let block = |fence: &str| docs.split(fence).nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("holidays.txt"), block("```text\n")).unwrap();
+    let text = format!("{DESIGN}\n{}", block("```toml\n"));
+    let settings = Settings::parse(&folder.path().join("lockstep.toml"), &text).unwrap();
+    for (at, open) in [
+        ("2026-11-25T09:29:59", true),
+        ("2026-11-25T09:30:00", false),
+        ("2026-11-25T15:59:59", false),
+        ("2026-11-25T16:00:00", true),
+        ("2026-11-26T11:00:00", true),
+        ("2026-11-27T12:59:59", false),
+        ("2026-11-27T13:00:00", true),
+        ("2026-11-28T11:00:00", true),
+        ("2026-12-25T11:00:00", true),
+        ("2027-07-01T15:00:00", false),
+    ] {
+        let local: jiff::civil::DateTime = at.parse().unwrap();
+        let at = local.in_tz("America/New_York").unwrap().timestamp();
+        let gate = settings.windows.at(at);
+        assert_eq!(
+            matches!(gate, lockstep_core::window::Gate::Open { .. }),
+            open,
+            "{local}: {gate:?}"
+        );
+    }
+}

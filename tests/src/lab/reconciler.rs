@@ -25,6 +25,14 @@ impl Lab {
             .expect("the program was built")
     }
 
+    /// Asks the reconciler to read its settings again.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn hang_up(&self) {
+        self.reconciler().expect("it runs").signal(Signal::HUP);
+    }
+
     /// Starts the reconciler and waits until it does its work.
     ///
     /// # Panics

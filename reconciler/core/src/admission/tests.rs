@@ -325,7 +325,7 @@ fn closed() -> Case {
             denied_by: vec!["market-hours".to_owned()],
             outside: false,
             until: Some(time(60)),
-            reason: "the window keeps changes out".to_owned(),
+            why: "the window keeps changes out".to_owned(),
         }),
         ..Case::new()
     }
@@ -337,7 +337,8 @@ fn a_closed_window_holds_until_it_opens() {
         closed().verdict(),
         Verdict::Held {
             state: CandidateState::Held,
-            reason: "the window keeps changes out".to_owned(),
+            reason: "the window keeps changes out; `lockstep sync --now --reason WHY` lets this one through"
+                .to_owned(),
             until: Some(Until::At(time(60))),
         }
     );

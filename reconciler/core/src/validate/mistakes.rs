@@ -1,5 +1,7 @@
 //! What the JSON Schema validator finds, as diagnostics: one message a mistake, in words, at its place.
 
+mod bounds;
+
 use std::collections::BTreeSet;
 
 use jsonschema::ValidationError;
@@ -7,7 +9,7 @@ use jsonschema::error::ValidationErrorKind as Kind;
 use serde_json::Value;
 
 use super::variants::{self, Verdict};
-use super::words::{entry, found, key, nearest, of_format, of_types, or, plain, retype, table_word, written};
+use super::words::{entry, found, key, nearest, of_format, of_types, or, retype, table_word, written};
 use crate::diagnostic::{Code, Diagnostic, LISTED, Related};
 use crate::document::{Document, KeyPath, Syntax};
 use crate::policy::{Schema, from_pointer};
@@ -46,6 +48,9 @@ struct Mistake {
     diagnostic: Diagnostic,
     /// The key that an unknown one was most likely meant to be.
     meant: Option<KeyPath>,
+    /// The table of a key that the schema knows and nothing evaluated: most often because something in the table is
+    /// wrong, which is the mistake then.
+    echo_of: Option<KeyPath>,
 }
 
 impl Explaining<'_> {
@@ -74,9 +79,20 @@ impl Explaining<'_> {
             let misspelt = it.code == Code::MissingKey && meant.contains(key);
             untyped || unsized_form || misspelt
         };
+        let wrong: Vec<_> = self
+            .mistakes
+            .iter()
+            .filter(|mistake| mistake.echo_of.is_none())
+            .filter_map(|mistake| mistake.diagnostic.key.clone())
+            .collect();
+        let echo = |mistake: &Mistake| {
+            let table = mistake.echo_of.as_ref();
+            table.is_some_and(|table| wrong.iter().any(|key| key.starts_with(table)))
+        };
         let mut seen = BTreeSet::new();
         let distinct = |it: &Diagnostic| (it.code, it.key.clone(), it.message.clone());
-        let mistakes = self.mistakes.into_iter().map(|mistake| mistake.diagnostic);
+        let mistakes = self.mistakes.into_iter().filter(|mistake| !echo(mistake));
+        let mistakes = mistakes.map(|mistake| mistake.diagnostic);
         mistakes
             .filter(|it| !follows(it) && seen.insert(distinct(it)))
             .collect()
@@ -239,6 +255,8 @@ impl Explaining<'_> {
         };
         let span = self.document.key_span(&at);
         let message = format!("unknown key `{}`{place}", at.name());
+        let unevaluated = matches!(error.kind(), Kind::UnevaluatedProperties { .. });
+        let echo_of = (unevaluated && known.contains(name)).then(|| table.clone());
         let fix = meant
             .filter(|_| self.document.place(&at).is_some())
             .map(|meant| key(meant, self.document.syntax()));
@@ -246,6 +264,7 @@ impl Explaining<'_> {
         self.push(error, Code::UnknownKey, at, span, message, help);
         if let Some(last) = self.mistakes.last_mut() {
             last.meant = meant;
+            last.echo_of = echo_of;
             last.diagnostic.fix = fix;
         }
     }
@@ -382,60 +401,6 @@ impl Explaining<'_> {
         );
     }
 
-    /// "from 0 to 100", "at most 50 requests/s", "more than 0": both bounds of the subschema, with its unit.
-    fn bounds(&self, error: &ValidationError<'_>, at: &KeyPath) -> String {
-        let keyword = error
-            .absolute_keyword_location()
-            .and_then(|location| self.schema?.keyword(location));
-        let node = keyword.and_then(|(_, file, keyword)| file.get(&keyword.parent()?));
-        let bound = |name: &str| node.and_then(|node| node.get(name));
-        // Up to draft 4 the exclusive ones said yes or no to the others.
-        let exclusive = |name: &str| bound(name).is_some_and(|said| *said == Value::Bool(true));
-        let number = |name: &str| bound(name).filter(|bound| bound.is_number());
-        let either = |inclusive: &str, name: &str| match exclusive(name) {
-            true => (None, number(inclusive)),
-            false => (number(inclusive), number(name)),
-        };
-        let unit = bound("x-unit").or_else(|| self.schema?.annotation(at, "x-unit"));
-        let unit = unit
-            .and_then(Value::as_str)
-            .map(|unit| format!(" {unit}"))
-            .unwrap_or_default();
-        let bounds = match error.kind() {
-            Kind::MultipleOf { multiple_of } => return format!("a multiple of {multiple_of}{unit}"),
-            _ => {
-                let (least, above) = either("minimum", "exclusiveMinimum");
-                let (most, below) = either("maximum", "exclusiveMaximum");
-                (least, above, most, below)
-            }
-        };
-        match bounds {
-            (Some(least), None, Some(most), None) => {
-                format!("from {} to {}{unit}", plain(least), plain(most))
-            }
-            (None, None, None, None) => match error.kind() {
-                Kind::Minimum { limit } => format!("at least {}{unit}", plain(limit)),
-                Kind::ExclusiveMinimum { limit } => format!("more than {}{unit}", plain(limit)),
-                Kind::Maximum { limit } => format!("at most {}{unit}", plain(limit)),
-                Kind::ExclusiveMaximum { limit } => format!("less than {}{unit}", plain(limit)),
-                _ => "within its bounds".into(),
-            },
-            (least, above, most, below) => {
-                let words = [
-                    ("at least", least),
-                    ("more than", above),
-                    ("at most", most),
-                    ("less than", below),
-                ];
-                let words: Vec<_> = words
-                    .into_iter()
-                    .filter_map(|(word, bound)| Some(format!("{word} {}", plain(bound?))))
-                    .collect();
-                format!("{}{unit}", words.join(" and "))
-            }
-        }
-    }
-
     /// A mistake that marks the value.
     fn value(
         &mut self,
@@ -489,6 +454,7 @@ impl Explaining<'_> {
                 ..diagnostic
             },
             meant: None,
+            echo_of: None,
         });
     }
 }

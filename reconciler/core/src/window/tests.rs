@@ -174,7 +174,7 @@ fn a_deny_window_holds_from_its_first_moment_to_its_last() {
         assert_eq!(closed.until, Some(closes));
         assert!(!closed.outside);
         assert_eq!(
-            closed.reason,
+            closed.reason(),
             "the window \"Deny 30 9 * * 1-5\" keeps changes out (30 9 * * 1-5 for 6h 30m, America/New_York); \
              `lockstep sync --now --reason WHY` lets this one through"
         );

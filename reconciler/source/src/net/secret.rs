@@ -5,11 +5,11 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::refused::Refused;
+use crate::facts::too_open;
 
 /// No key, password or certificate needs more.
 const LARGEST: u64 = 1 << 20;
@@ -105,13 +105,12 @@ impl Named<'_> {
     /// Reads a secret, which nobody else may be able to read.
     pub(crate) fn secret(self) -> Result<Secret, Refused> {
         let (text, meta) = self.read()?;
-        // As OpenSSH has it: a file of somebody else's, as a volume of secrets has them, cannot be made tighter
-        // by us.
-        if meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 != 0 {
+        // As OpenSSH has it.
+        if let Some(mode) = too_open(&meta) {
             return Err(Refused::CredentialsTooOpen {
                 key: self.key,
                 path: self.path.to_owned(),
-                mode: meta.mode() & 0o7777,
+                mode,
             });
         }
         Ok(Secret(text))
