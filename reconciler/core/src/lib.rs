@@ -14,6 +14,7 @@ pub mod reads;
 pub mod rollout;
 pub mod rule;
 pub mod schema_change;
+pub mod secret;
 pub mod service;
 pub mod status;
 pub mod tree;

@@ -22,6 +22,7 @@ use crate::diagnostic::Severity;
 use crate::document::KeyPath;
 use crate::policy::Restart;
 use crate::reads::Reads;
+use crate::secret::shown;
 use crate::tree::{TreeChange, TreePath};
 
 /// What a plan has to know of a service.
@@ -165,7 +166,7 @@ pub fn plan(live: Option<&Snapshot>, candidate: &Snapshot, services: &[PlanInput
                 .collect()
         }
     };
-    let (keys, files) = broken_down(live, candidate, &changes);
+    let (mut keys, files) = broken_down(live, candidate, &changes);
     let (there, undo) = match live {
         None => (first(candidate, services), Undo::Nothing),
         Some(live) => {
@@ -175,6 +176,12 @@ pub fn plan(live: Option<&Snapshot>, candidate: &Snapshot, services: &[PlanInput
             (there, Undo::Release { services })
         }
     };
+    // Whoever sees a plan need not be one of those who may read the files.
+    for change in &mut keys {
+        for value in [&mut change.old, &mut change.new, &mut change.default] {
+            *value = value.take().map(|value| shown(&change.key, &value));
+        }
+    }
     Plan {
         from: live.map(side),
         to: side(candidate),

@@ -9,7 +9,10 @@ mod defaults;
 mod effect;
 mod effort;
 mod gather;
+mod operator;
+mod protect;
 mod schema;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,8 +22,11 @@ use serde_json::Value;
 
 pub use effect::{KeyPattern, Restart};
 pub use gather::gather;
+pub use operator::OperatorPolicy;
+pub use protect::{Approval, ApprovalKind, Approvals, Protection};
 pub use schema::references;
 pub(crate) use schema::{Schema, from_pointer};
+pub use secrets::Secrets;
 
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::document::{Document, KeyPath, Syntax};
@@ -30,9 +36,6 @@ use crate::validate::mistakes;
 
 /// Where the policy lies, from the repository's root.
 pub const POLICY_PATH: &str = ".lockstep/policy.toml";
-
-/// The tables that newer builds know: not understood here, but worth another advice than a typing error.
-const KNOWN_ELSEWHERE: [&str; 2] = ["protect", "secrets"];
 
 /// A policy as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +48,10 @@ pub struct Policy {
     pub effects: Vec<Effect>,
     /// What must be true of the documents.
     pub rules: Vec<Rule>,
+    /// What takes a second person.
+    pub protections: Vec<Protection>,
+    /// What is a secret, and what only looks like one.
+    pub secrets: Secrets,
 }
 
 /// One `[[document]]`.
@@ -103,12 +110,15 @@ impl Policy {
         let mut reading = Reading {
             document: &document,
             mistakes: check(&document),
+            operator: false,
         };
         let policy = Self {
             documents: reading.documents(),
-            limits: reading.limits(),
+            limits: reading.limits(Limits::default()),
             effects: reading.effects(),
             rules: reading.rules(),
+            protections: reading.protections(),
+            secrets: reading.secrets(),
         };
         (policy, reading.mistakes)
     }
@@ -135,11 +145,6 @@ fn check(document: &Document) -> Vec<Diagnostic> {
             mistake.code = Code::PolicyTable;
             mistake.message =
                 format!("this build does not know `{name}` in a policy, so it refuses all of it");
-            if KNOWN_ELSEWHERE.contains(&name.as_str()) {
-                mistake.help = Some(format!(
-                    "`{name}` belongs to a newer version: update the program at this gate"
-                ));
-            }
         }
     }
     // Of another version nothing else is known.
@@ -162,17 +167,19 @@ static OWN: LazyLock<Schema> = LazyLock::new(|| {
 struct Reading<'d> {
     document: &'d Document,
     mistakes: Vec<Diagnostic>,
+    /// Whether it is the operator's, which names no documents.
+    operator: bool,
 }
 
 impl Reading<'_> {
     fn tables(&self, name: &str) -> impl Iterator<Item = KeyPath> + use<> {
         let path = KeyPath::root().key(name);
-        let entries = self
-            .document
-            .get(&path)
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len);
-        (0..entries).map(move |at| path.index(at))
+        (0..self.entries(&path)).map(move |at| path.index(at))
+    }
+
+    fn entries(&self, list: &KeyPath) -> usize {
+        let list = self.document.get(list).and_then(Value::as_array);
+        list.map_or(0, Vec::len)
     }
 
     fn text(&self, path: &KeyPath) -> Option<(String, Range<usize>)> {
@@ -245,13 +252,12 @@ impl Reading<'_> {
         false
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self, default: Limits) -> Limits {
         let table = KeyPath::root().key("limits");
         let limit = |name: &str, default: u64| {
             let said = self.document.get(&table.key(name)).and_then(Value::as_u64);
             said.filter(|limit| *limit > 0).unwrap_or(default)
         };
-        let default = Limits::default();
         Limits {
             file_bytes: limit("file_bytes", default.file_bytes),
             files: limit("files", default.files),
@@ -269,29 +275,28 @@ impl Reading<'_> {
             else {
                 continue;
             };
-            let list = table.key("keys");
-            let entries = self
-                .document
-                .get(&list)
-                .and_then(Value::as_array)
-                .map_or(0, Vec::len);
-            let mut keys = Vec::new();
-            for entry in (0..entries).map(|at| list.index(at)) {
-                let Some((text, _)) = self.text(&entry) else {
-                    continue;
-                };
-                match KeyPattern::parse(&text) {
-                    Ok(pattern) => keys.push(pattern),
-                    Err(why) => {
-                        let help =
-                            "keys are written as TOML writes dotted keys: `ibkr.host`, `strategy.*.min_rsi`";
-                        self.refuse(Code::PolicyPath, &entry, why, help);
-                    }
-                }
-            }
+            let keys = self.key_patterns(&table.key("keys"));
             effects.push(Effect { keys, restart });
         }
         effects
+    }
+
+    fn key_patterns(&mut self, list: &KeyPath) -> Vec<KeyPattern> {
+        let mut keys = Vec::new();
+        for entry in (0..self.entries(list)).map(|at| list.index(at)) {
+            let Some((text, _)) = self.text(&entry) else {
+                continue;
+            };
+            match KeyPattern::parse(&text) {
+                Ok(pattern) => keys.push(pattern),
+                Err(why) => {
+                    let help =
+                        "keys are written as TOML writes dotted keys: `ibkr.host`, `strategy.*.min_rsi`";
+                    self.refuse(Code::PolicyPath, &entry, why, help);
+                }
+            }
+        }
+        keys
     }
 
     fn rules(&mut self) -> Vec<Rule> {
@@ -319,11 +324,12 @@ impl Reading<'_> {
                 let help = "name it in a `[[document]]` with its schema: a rule sees the schema's defaults";
                 self.refuse(Code::PolicyPath, &key("document"), message, help);
             }
-            let mut clear = self.expression(&key("expression"), &name, &expression);
+            let whose = format!("rule `{name}`");
+            let mut clear = self.expression(&key("expression"), &whose, &expression);
             let message = match (self.text(&key("message")), self.text(&key("message_expression"))) {
                 (Some((text, _)), None) => Some(Message::Text(text)),
                 (None, Some((text, span))) => {
-                    clear &= self.expression(&key("message_expression"), &name, &text);
+                    clear &= self.expression(&key("message_expression"), &whose, &text);
                     Some(Message::Expression(text, span))
                 }
                 (None, None) => None,
@@ -369,14 +375,15 @@ impl Reading<'_> {
     }
 
     fn names_document(&self, path: &str) -> bool {
-        self.tables("document").any(|table| {
-            self.text(&table.key("path"))
-                .is_some_and(|(known, _)| known == path)
-        })
+        self.operator
+            || self.tables("document").any(|table| {
+                self.text(&table.key("path"))
+                    .is_some_and(|(known, _)| known == path)
+            })
     }
 
     /// Whether an expression can be read; where it cannot that is told, as near to the mistake as the text allows.
-    fn expression(&mut self, key: &KeyPath, rule: &str, text: &str) -> bool {
+    fn expression(&mut self, key: &KeyPath, whose: &str, text: &str) -> bool {
         let Err(unreadable) = Expression::parse(text) else {
             return true;
         };
@@ -393,7 +400,7 @@ impl Reading<'_> {
         let mut mistake = Diagnostic::error(
             Code::RuleInvalid,
             POLICY_PATH,
-            format!("rule `{rule}`: {}", unreadable.message),
+            format!("{whose}: {}", unreadable.message),
         )
         .at(at.map_or(span, |at| {
             let marked = self.document.text()[at..].chars().next();

@@ -19,6 +19,7 @@ pub(crate) use expression::{Expression, Unclear};
 use crate::diagnostic::{Code, Diagnostic, Related, Severity};
 use crate::document::{Document, KeyPath, Part};
 use crate::policy::{POLICY_PATH, Schema};
+use crate::secret::kept;
 use crate::validate::{nearest, plain};
 
 /// One `[[rule]]`.
@@ -71,7 +72,12 @@ pub(crate) enum Owner<'a> {
     Candidate,
     /// That of the base, which people call so.
     Base(&'a str),
+    /// That of the operator's policy, which is read from this file.
+    Operator(&'a str),
 }
+
+/// How many steps all rules may take together on one candidate: some seconds.
+pub(crate) const MOST_TOGETHER: u64 = 10_000_000;
 
 /// A document that fits its schema, as rules see it.
 pub(crate) struct Subject<'a> {
@@ -85,6 +91,19 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Subject<'_> {
+    /// How many steps a rule takes here.
+    pub(crate) fn cost(&self, rule: &Rule) -> u64 {
+        let expression = Expression::parse(&rule.expression);
+        let steps = expression.map_or(0, |expression| expression.cost(&self.value, self.old.as_ref()));
+        // Reading it and finding that out is not for nothing either, and what is too much is not begun.
+        rule.expression.len() as u64
+            + if steps > cost::MOST {
+                cost::MOST / 100
+            } else {
+                steps
+            }
+    }
+
     /// What a rule finds wrong.
     pub(crate) fn judge(&self, rule: &Rule, owner: Owner<'_>) -> Option<Diagnostic> {
         // One that cannot be understood is a mistake of the policy, and was told as such.
@@ -149,6 +168,7 @@ impl Subject<'_> {
             }
             // Its text is not at hand in this revision.
             Owner::Base(base) => Diagnostic::error(code, self.path, format!("{message} (a rule of {base})")),
+            Owner::Operator(path) => Diagnostic::error(code, path, message).at(rule.expression_span.clone()),
         }
     }
 
@@ -164,9 +184,14 @@ impl Subject<'_> {
             broken = broken.at(self.document.value_span(&key)).about(key);
         }
         broken.help = Some(self.values(rule, owner, expression));
-        if let Owner::Candidate = owner {
+        let file = match owner {
+            Owner::Candidate => Some(POLICY_PATH),
+            Owner::Base(_) => None,
+            Owner::Operator(path) => Some(path),
+        };
+        if let Some(file) = file {
             broken.related.push(Related {
-                path: POLICY_PATH.to_owned(),
+                path: file.to_owned(),
                 span: rule.expression_span.clone(),
                 message: format!("rule `{}`", rule.name),
             });
@@ -196,21 +221,21 @@ impl Subject<'_> {
     /// The values that decided, and whose rule it was.
     fn values(&self, rule: &Rule, owner: Owner<'_>, expression: &Expression) -> String {
         const SHOWN: usize = 4;
-        let scalar = |value: Option<&Value>| {
+        let scalar = |key: &KeyPath, value: Option<&Value>| {
             value
                 .filter(|value| !value.is_object() && !value.is_array())
-                .map(plain)
+                .map(|value| plain(&kept(key, value)))
         };
         let mut said: Vec<String> = Vec::new();
         for key in expression.keys() {
-            let Some(now) = scalar(at(&self.value, key)) else {
+            let Some(now) = scalar(key, at(&self.value, key)) else {
                 continue;
             };
             let before = self
                 .old
                 .as_ref()
                 .filter(|_| expression.names_old())
-                .and_then(|old| scalar(at(old, key)));
+                .and_then(|old| scalar(key, at(old, key)));
             let written = if self.document.get(key).is_none() {
                 " by default"
             } else {
@@ -230,6 +255,7 @@ impl Subject<'_> {
                 "rule `{}` of {base}, which judges this change as well: a change of the policy holds from the next one on",
                 rule.name
             ),
+            Owner::Operator(path) => format!("rule `{}` of the operator's policy {path}", rule.name),
         };
         match said.is_empty() {
             true => format!("{whose} must hold: {}", rule.expression),

@@ -10,21 +10,25 @@
 
 mod limits;
 pub(crate) mod mistakes;
+mod protect;
 mod rules;
+mod secrets;
 mod variants;
 mod words;
 
 pub(crate) use words::nearest;
 pub use words::{literal, plain};
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_protocol::Revision;
 
 use crate::diagnostic::{Code, Diagnostic, Findings, LISTED, Report, Sources};
 use crate::document::{Bare, Document, KeyPath, Syntax};
-use crate::policy::{DocumentPolicy, POLICY_PATH, Policy, Schema};
+use crate::policy::{Approvals, DocumentPolicy, OperatorPolicy, POLICY_PATH, Policy, Schema};
 use crate::rule::Rule;
+use crate::secret::Scanned;
 use crate::tree::{Tree, TreeChange, TreePath};
 
 /// A revision that is being judged, or that another is judged against.
@@ -42,7 +46,7 @@ pub struct Candidate<'a> {
 
 impl Candidate<'_> {
     /// The policy as far as it can be read; none if the revision has none.
-    fn policy(&self) -> Option<(Policy, Vec<Diagnostic>)> {
+    pub(crate) fn policy(&self) -> Option<(Policy, Vec<Diagnostic>)> {
         self.files.get(POLICY_PATH).map(|bytes| Policy::read(bytes))
     }
 
@@ -66,7 +70,7 @@ pub enum Scope<'a> {
     Changed(Candidate<'a>),
 }
 
-/// How a candidate came to be, for rules about the old value.
+/// How a candidate came to be, for rules about the old value, and what else judging it takes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Way<'a> {
     /// The commits between the base and the candidate along first parents, oldest first. A change that breaks a rule as
@@ -75,16 +79,41 @@ pub struct Way<'a> {
     /// The candidate's files settled before: the way back to them is not narrower than the way there was, and rules
     /// about the old value do not stand in it.
     pub settled_before: bool,
+    /// Who approved of it.
+    pub approvals: Approvals<'a>,
+    /// What was found looking for secrets; none where only what is at hand is looked through.
+    pub scanned: Option<&'a Scanned>,
+    /// The operator's own policy, which judges as well.
+    pub operator: Option<&'a OperatorPolicy>,
+    /// It went live before: then nobody knew of these secrets, and what lies on the volume is not taken back for them.
+    pub was_live: bool,
 }
 
-/// Whether judging a candidate asks how it came to be: whether a rule of its policy, or of the base's, names the old
-/// value.
+/// Whether judging a candidate asks how it came to be: whether a rule of its policy, of the base's or of the operator's
+/// names the old value.
 #[must_use]
-pub fn asks_for_way(candidate: &Candidate<'_>, base: &Candidate<'_>) -> bool {
-    [candidate, base]
-        .into_iter()
-        .filter_map(Candidate::policy)
-        .any(|(policy, _)| policy.rules.iter().any(Rule::names_old))
+pub fn asks_for_way(
+    candidate: &Candidate<'_>,
+    base: &Candidate<'_>,
+    operator: Option<&OperatorPolicy>,
+) -> bool {
+    let asks = |policy: &Policy| policy.rules.iter().any(Rule::names_old);
+    let policies = [candidate, base].into_iter().filter_map(Candidate::policy);
+    policies.into_iter().any(|(policy, _)| asks(&policy)) || operator.is_some_and(|it| asks(&it.policy))
+}
+
+/// Whether judging a candidate asks if its files settled before: what is protected goes back without an approval.
+#[must_use]
+pub fn asks_for_past(
+    candidate: &Candidate<'_>,
+    base: &Candidate<'_>,
+    operator: Option<&OperatorPolicy>,
+) -> bool {
+    let policies = [candidate, base].into_iter().filter_map(Candidate::policy);
+    let protects = |policy: &Policy| !policy.protections.is_empty();
+    asks_for_way(candidate, base, operator)
+        || policies.into_iter().any(|(policy, _)| protects(&policy))
+        || operator.is_some_and(|operator| protects(&operator.policy))
 }
 
 /// Judges a candidate against a base: the last Settled revision for the reconciler, the target branch for a
@@ -101,7 +130,7 @@ pub fn validate(
         findings.extend(mistakes);
         policy
     });
-    let limits = limits::check(candidate, policy.as_ref(), base, &mut findings);
+    let limits = limits::check(candidate, policy.as_ref(), base, way.operator, &mut findings);
     let fit = match &policy {
         Some(policy) => by_policy(candidate, policy, limits.file_bytes, &mut findings),
         None => {
@@ -109,8 +138,13 @@ pub fn validate(
             Fit::default()
         }
     };
+    protect::check(candidate, policy.as_ref(), base, way, &fit, &mut findings);
     rules::check(candidate, policy.as_ref(), base, way, &fit, &mut findings);
-    findings.report()
+    let scanned = match way.was_live {
+        true => Cow::Owned(Scanned::default()),
+        false => secrets::check(candidate, policy.as_ref(), base, way, &mut findings),
+    };
+    secrets::keep(findings.report(), candidate, &scanned)
 }
 
 /// The documents that fit their schemas: only of those a rule has anything to say, and only once.

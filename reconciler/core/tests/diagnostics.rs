@@ -73,6 +73,7 @@ fn each_case_reads_as_expected() {
         Code::MoreMistakes,
         Code::SchemaEffort,
         Code::NotLoaded,
+        Code::ApprovalMissing,
         Code::FileSize,
         Code::FileCount,
         Code::TotalSize,

@@ -5,14 +5,14 @@
 //! away or limits that are not kept, nothing is said here and everything is read.
 
 use lockstep_core::diagnostic::{Report, Sources};
-use lockstep_core::policy::POLICY_PATH;
+use lockstep_core::policy::{POLICY_PATH, Policy};
 use lockstep_core::tree::Tree;
 use lockstep_core::validate::Scope;
 use lockstep_protocol::Revision;
 use lockstep_source::{Limits, Mirror, SourceError, Tally};
 
-use super::Material;
 use super::material::limits;
+use super::{Asked, Judging, Material};
 
 /// What was found wrong with a change.
 #[derive(Debug)]
@@ -54,12 +54,26 @@ pub fn judge_change(
         // Documents that the policy did not name come to be judged.
         return Ok(None);
     }
+    let secrets = [&own, &of_base].map(|policy| {
+        let policy = policy.as_deref().map(|policy| Policy::read(policy).0);
+        policy.unwrap_or_default().secrets
+    });
+    if secrets[0].asks_more_than(&secrets[1]) {
+        // What was let pass is looked through again.
+        return Ok(None);
+    }
     let limits = least(&limits(own.as_deref()), &limits(of_base.as_deref()));
     if !is_within(mirror, revision, base, &limits, tallies)? {
         return Ok(None);
     }
-    let material = Material::read(mirror, revision, Some(&before), &[], Scope::All)?;
-    let report = material.judge(mirror, Some(&before), Scope::All, || settled_before)?;
+    let mut material = Material::read(mirror, revision, Some(&before), &[], Scope::All)?;
+    material.scan(mirror, Some(&before), None)?;
+    // A hook stands where no settings are.
+    let judging = Judging {
+        asked: Asked::Ahead,
+        operator: None,
+    };
+    let report = material.judge(mirror, Some(&before), Scope::All, judging, || settled_before)?;
     Ok(Some(Change {
         report,
         files: material.files,
@@ -82,6 +96,7 @@ impl Material {
             files,
             prefix,
             committed: true,
+            scanned: None,
         })
     }
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use lockstep_core::diagnostic::{Code, Diagnostic, Report, Sources};
 use lockstep_core::plan::Snapshot;
-use lockstep_core::policy::{POLICY_PATH, Policy, gather};
+use lockstep_core::policy::{Approvals, OperatorPolicy, POLICY_PATH, Policy, gather};
+use lockstep_core::secret::{Scanned, scan};
 use lockstep_core::tree::Tree;
-use lockstep_core::validate::{Candidate, Scope, Way, asks_for_way, published_path, validate};
+use lockstep_core::validate::{Candidate, Scope, Way, asks_for_past, asks_for_way, published_path, validate};
 use lockstep_protocol::Revision;
 use lockstep_source::{CommitFacts, Limits, Mirror, Reason, Refusal, SourceError};
 
@@ -27,6 +28,8 @@ pub struct Material {
     pub(super) prefix: String,
     /// Whether somebody made the commit: one that was made only to be looked at has a name that means nothing.
     pub(super) committed: bool,
+    /// What was found looking for secrets, once that was done.
+    pub(super) scanned: Option<Scanned>,
 }
 
 impl Material {
@@ -65,7 +68,65 @@ impl Material {
             files,
             prefix,
             committed: true,
+            scanned: None,
         })
+    }
+
+    /// One whose files lie on the volume: what is known of it is what is at hand.
+    pub(super) fn of_release(commit: CommitFacts, tree: Tree, files: Sources, prefix: String) -> Self {
+        Self {
+            commit,
+            tree,
+            files,
+            prefix,
+            committed: true,
+            scanned: None,
+        }
+    }
+
+    /// Reads what the operator's policy judges, and has its text at hand where it is pointed at.
+    ///
+    /// # Errors
+    /// When the mirror cannot be read.
+    pub fn with_operator(
+        mut self,
+        mirror: &Mirror,
+        operator: Option<&OperatorPolicy>,
+    ) -> Result<Self, SourceError> {
+        with_operator(&mut self.files, mirror, &self.commit.revision, operator)?;
+        Ok(self)
+    }
+
+    /// Looks for secrets in what differs from a base. What they are found in is kept, so that their places can be told.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn scan(
+        &mut self,
+        mirror: &Mirror,
+        base: Option<&Self>,
+        operator: Option<&OperatorPolicy>,
+    ) -> Result<(), SourceError> {
+        let blobs = mirror.blobs()?;
+        let most = mirror.spec().limits.file_bytes;
+        let base = base.map(Self::candidate);
+        let (scanned, files) = scan(
+            &self.candidate(),
+            base.as_ref(),
+            operator.map(|it| &it.policy),
+            |path| {
+                match self.tree.get(path) {
+                    // One that is too large is refused as such.
+                    Some(file) if file.size <= most => {
+                        blobs.read(file.blob).map(|contents| Some(Arc::from(contents)))
+                    }
+                    Some(_) | None => Ok(Some(Arc::from([]))),
+                }
+            },
+        )?;
+        self.files.extend(files);
+        self.scanned = Some(scanned);
+        Ok(())
     }
 
     /// The same, of a commit that was made only to be looked at: it goes without its name.
@@ -86,27 +147,52 @@ impl Material {
         mirror: &Mirror,
         base: Option<&Self>,
         scope: Scope<'_>,
+        judging: Judging<'_>,
         settled_before: impl FnOnce() -> bool,
     ) -> Result<Report, SourceError> {
         let candidate = self.candidate();
         let base = base.map(Self::candidate);
-        let Some(base) = base.filter(|base| asks_for_way(&candidate, base)) else {
-            return Ok(validate(&candidate, base.as_ref(), Way::default(), scope));
+        let operator = judging.operator;
+        let plain = Way {
+            scanned: self.scanned.as_ref(),
+            operator,
+            approvals: match judging.asked {
+                Asked::ToPublish => Approvals::Given {
+                    author: &self.commit.author,
+                    // Nothing that proves one is known yet.
+                    by: &[],
+                },
+                Asked::Ahead | Asked::ToTakeUp => Approvals::Ahead,
+            },
+            was_live: judging.asked == Asked::ToTakeUp,
+            ..Way::default()
         };
-        let between = match base.revision {
-            Some(since) => self.since(mirror, since)?,
+        let Some(base) = base.filter(|base| asks_for_past(&candidate, base, operator)) else {
+            return Ok(validate(&candidate, base.as_ref(), plain, scope));
+        };
+        let between = match base
+            .revision
+            .filter(|_| asks_for_way(&candidate, &base, operator))
+        {
+            Some(since) => self.since(mirror, since, operator)?,
             None => Vec::new(),
         };
         let between: Vec<_> = between.iter().map(Self::candidate).collect();
         let way = Way {
             between: &between,
             settled_before: settled_before(),
+            ..plain
         };
         Ok(validate(&candidate, Some(&base), way, scope))
     }
 
     /// The commits that lead here from a base along first parents, without this one; of each what rules look at.
-    fn since(&self, mirror: &Mirror, base: &Revision) -> Result<Vec<Self>, SourceError> {
+    fn since(
+        &self,
+        mirror: &Mirror,
+        base: &Revision,
+        operator: Option<&OperatorPolicy>,
+    ) -> Result<Vec<Self>, SourceError> {
         // Of another history, there is no way from the one to the other but this leap.
         if !mirror.has(base) || !mirror.is_ancestor(base, &self.commit.revision)? {
             return Ok(Vec::new());
@@ -115,16 +201,18 @@ impl Material {
         line.pop();
         let step = |revision: &Revision| {
             let tree = Tree::default();
-            let files = gather(&tree, &self.prefix, Scope::All, &[], Some(&self.files), |path| {
+            let mut files = gather(&tree, &self.prefix, Scope::All, &[], Some(&self.files), |path| {
                 let contents = mirror.file(revision, path);
                 contents.map(|contents| contents.map(Arc::from))
             })?;
+            with_operator(&mut files, mirror, revision, operator)?;
             Ok(Self {
                 commit: mirror.commit(revision)?,
                 tree,
                 files,
                 prefix: self.prefix.clone(),
                 committed: true,
+                scanned: None,
             })
         };
         // What was no tree that can be read never went live, and is no step.
@@ -155,6 +243,44 @@ impl Material {
             files: &self.files,
         }
     }
+}
+
+/// For what a revision is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// It goes live if it passes.
+    ToPublish,
+    /// Somebody wants to know before: in a hook, a check or a plan.
+    Ahead,
+    /// It lies on the volume already.
+    ToTakeUp,
+}
+
+/// Where a revision is judged, and for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Judging<'a> {
+    /// For what.
+    pub asked: Asked,
+    /// The operator's own policy, where it is known.
+    pub operator: Option<&'a OperatorPolicy>,
+}
+
+fn with_operator(
+    files: &mut Sources,
+    mirror: &Mirror,
+    revision: &Revision,
+    operator: Option<&OperatorPolicy>,
+) -> Result<(), SourceError> {
+    let Some(operator) = operator else { return Ok(()) };
+    for path in operator.documents() {
+        if !files.contains_key(path)
+            && let Some(contents) = mirror.file(revision, path)?
+        {
+            files.insert(path.to_owned(), Arc::from(contents));
+        }
+    }
+    files.insert(operator.path.clone(), Arc::clone(&operator.text));
+    Ok(())
 }
 
 /// The limits that bound what is read at all: the policy's own, within which validation judges the rest.

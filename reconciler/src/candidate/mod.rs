@@ -14,7 +14,7 @@ mod material;
 pub mod worker;
 
 pub use change::{Tallies, judge_change};
-pub use material::{Material, refusal};
+pub use material::{Asked, Judging, Material, refusal};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use lockstep_core::admission::Ancestry;
 use lockstep_core::diagnostic::{Report, Sources, Style, text};
 use lockstep_core::plan::{PlanInput, Snapshot};
+use lockstep_core::policy::OperatorPolicy;
 use lockstep_core::reads::Reads;
 use lockstep_core::service::{Reload, ServiceName};
 use lockstep_core::tree::Tree;
@@ -70,6 +71,26 @@ impl Reader {
                 reload_is_restart: reader.reload == Reload::Restart,
             })
             .collect()
+    }
+}
+
+/// Who has a say in judging: the services by what they read, and the operator.
+#[derive(Debug, Clone, Default)]
+pub struct Judges {
+    /// The services.
+    pub readers: Arc<[Reader]>,
+    /// The operator's own policy, if there is one.
+    pub operator: Option<Arc<OperatorPolicy>>,
+}
+
+impl Judges {
+    /// Those of the settings.
+    #[must_use]
+    pub fn all(settings: &crate::settings::Settings) -> Self {
+        Self {
+            readers: Reader::all(settings),
+            operator: settings.policy.clone(),
+        }
     }
 }
 
@@ -192,13 +213,7 @@ impl Validated {
             };
             files.insert(name, contents.into());
         }
-        let material = Material {
-            commit,
-            tree,
-            files,
-            prefix: prefix.to_owned(),
-            committed: true,
-        };
+        let material = Material::of_release(commit, tree, files, prefix.to_owned());
         Ok(Self {
             whole: false,
             ..Self::assemble(material, None, readers)
@@ -231,21 +246,37 @@ pub fn judge(
     revision: &Revision,
     base: Option<&Validated>,
     before: &BTreeSet<Digest>,
-    readers: &[Reader],
+    judges: &Judges,
+    asked: Asked,
 ) -> Result<Judged, SourceError> {
+    let judging = Judging {
+        asked,
+        operator: judges.operator.as_deref(),
+    };
+    let readers = &judges.readers;
     let scope = base.map_or(Scope::All, |base| Scope::Changed(base.material.candidate()));
-    let material = match Material::read(mirror, revision, base.map(|base| &base.material), readers, scope) {
+    let read = Material::read(mirror, revision, base.map(|base| &base.material), readers, scope);
+    let mut material = match read.and_then(|material| material.with_operator(mirror, judging.operator)) {
         Ok(material) => material,
         Err(error) => {
             let report = material::refusal(error)?;
             return Ok(refuse(revision, shown(&report, &Sources::new())));
         }
     };
+    if asked != Asked::ToTakeUp {
+        material.scan(mirror, base.map(|base| &base.material), judging.operator)?;
+    }
     let settled_before = || {
         let snapshot = Snapshot::of(&material.candidate(), base.map(Validated::snapshot));
         before.contains(&snapshot.digest())
     };
-    let report = material.judge(mirror, base.map(|base| &base.material), scope, settled_before)?;
+    let report = material.judge(
+        mirror,
+        base.map(|base| &base.material),
+        scope,
+        judging,
+        settled_before,
+    )?;
     if report.has_errors() {
         return Ok(refuse(revision, shown(&report, &material.files)));
     }

@@ -17,7 +17,7 @@ use lockstep_protocol::{Digest, Revision};
 use lockstep_source::{Blobs, HangUp, Head, Mirror, Next, Schedule, SourceError, SourceSpec, Stamp, Watcher};
 use tokio::sync::{mpsc as channel, oneshot, watch};
 
-use super::{Judged, Reader, Validated, ancestry, judge};
+use super::{Asked, Judged, Judges, Validated, ancestry, judge};
 use crate::progress;
 use crate::telemetry::Steps;
 
@@ -130,7 +130,7 @@ impl Worker {
         mirror: PathBuf,
         spec: SourceSpec,
         interval: Duration,
-        readers: Arc<[Reader]>,
+        judges: Judges,
         base: watch::Receiver<Base>,
         seen: channel::UnboundedSender<Seen>,
         steps: Steps,
@@ -148,7 +148,7 @@ impl Worker {
             interval,
             mended_by: Vec::new(),
             schedule: Schedule::new(interval, seed),
-            readers,
+            judges,
             base,
             seen,
             told: None,
@@ -200,7 +200,7 @@ struct Thread {
     /// What the files for the server were at the last look: after a failure, another file may mend it.
     mended_by: Vec<Option<Stamp>>,
     schedule: Schedule,
-    readers: Arc<[Reader]>,
+    judges: Judges,
     base: watch::Receiver<Base>,
     seen: channel::UnboundedSender<Seen>,
     told: Option<Told>,
@@ -356,7 +356,8 @@ impl Thread {
                 &head,
                 base.live.as_deref(),
                 &base.before,
-                &self.readers,
+                &self.judges,
+                Asked::ToPublish,
             )?
         };
         self.steps.note("judge", &head, began);
@@ -374,7 +375,14 @@ impl Thread {
         if !self.mirror.has(revision) {
             return None;
         }
-        match judge(&self.mirror, revision, None, &BTreeSet::new(), &self.readers) {
+        match judge(
+            &self.mirror,
+            revision,
+            None,
+            &BTreeSet::new(),
+            &self.judges,
+            Asked::ToTakeUp,
+        ) {
             Ok(Judged::Valid(validated)) => Some(validated),
             // It was valid when it went live; stricter settings do not take it back.
             Ok(Judged::Refused(refused)) => {
@@ -396,7 +404,8 @@ impl Thread {
             &revision,
             base.live.as_deref(),
             &base.before,
-            &self.readers,
+            &self.judges,
+            Asked::Ahead,
         )
         .map_err(|error| error.to_string())
     }
@@ -438,7 +447,7 @@ mod tests {
             mirror,
             spec,
             interval,
-            Arc::new([]),
+            Judges::default(),
             base,
             seen_by,
             Steps::default(),

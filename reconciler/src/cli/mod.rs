@@ -151,6 +151,20 @@ impl SettingsFile {
             .map(|settings| settings.source.spec.path)
             .unwrap_or_default())
     }
+
+    /// The operator's own policy, where the settings name one; that it cannot be used is told and stops nobody here.
+    fn operator(&self) -> Result<Option<std::sync::Arc<lockstep_core::policy::OperatorPolicy>>, Failure> {
+        let Some(settings) = self.find()? else {
+            return Ok(None);
+        };
+        if let (Some(file), None) = (&settings.policy_file, &settings.policy) {
+            output::note(format_args!(
+                "the operator's policy {} cannot be used here, so it is not among what judges",
+                file.display()
+            ));
+        }
+        Ok(settings.policy)
+    }
 }
 
 /// How a command failed: its exit code and its message.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::checkout::Checkout;
 use super::client::Client;
 use super::{Failure, SettingsFile, block_on, output, validate};
-use crate::candidate::{Material, Reader, refusal};
+use crate::candidate::{Asked, Judging, Material, Reader, refusal};
 use crate::coordinator::request::PlanView;
 use crate::progress::for_a_person;
 use crate::settings::Settings;
@@ -62,7 +62,7 @@ impl Plan {
         let clone =
             root.join(".git").exists() && (here || settings.is_none() || root.join(POLICY_PATH).is_file());
         match (clone, unreachable) {
-            (true, _) => self.look_at_clone(&root, settings.as_ref()),
+            (true, _) => self.look_at_clone(&root, settings.as_ref(), file),
             (false, Some(failure)) => Err(failure),
             (false, None) if here => Err(Failure::misuse(format!(
                 "{} is no clone of a config repository, and --staged and A..B speak of one: go to a clone",
@@ -113,7 +113,12 @@ impl Plan {
         Ok(())
     }
 
-    fn look_at_clone(&self, root: &Path, settings: Option<&Settings>) -> Result<(), Failure> {
+    fn look_at_clone(
+        &self,
+        root: &Path,
+        settings: Option<&Settings>,
+        file: &SettingsFile,
+    ) -> Result<(), Failure> {
         let published = settings
             .map(|settings| settings.source.spec.path.as_str())
             .unwrap_or_default();
@@ -133,8 +138,17 @@ impl Plan {
         let readers = settings.map(Reader::all).unwrap_or_default();
         let read = |revision, older| Material::read(checkout.mirror(), revision, older, &readers, Scope::All);
         let live = base.as_ref().and_then(|(_, base)| read(base, None).ok());
-        let view = match read(&revision, live.as_ref()) {
-            Ok(material) => {
+        let operator = file.operator()?;
+        let judging = Judging {
+            asked: Asked::Ahead,
+            operator: operator.as_deref(),
+        };
+        let material = read(&revision, live.as_ref());
+        let view = match material.and_then(|it| it.with_operator(checkout.mirror(), judging.operator)) {
+            Ok(mut material) => {
+                material
+                    .scan(checkout.mirror(), live.as_ref(), judging.operator)
+                    .map_err(Failure::refused)?;
                 let material = if self.revision.is_some() {
                     material
                 } else {
@@ -142,7 +156,7 @@ impl Plan {
                 };
                 // What settled before only the reconciler knows.
                 let report = material
-                    .judge(checkout.mirror(), live.as_ref(), Scope::All, || false)
+                    .judge(checkout.mirror(), live.as_ref(), Scope::All, judging, || false)
                     .map_err(Failure::refused)?;
                 if report.has_errors() {
                     validate::refused(&report, material.files())

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use lockstep_core::diagnostic::{Code, Report, Severity, Sources, Style, json, sarif, text};
-use lockstep_core::policy::POLICY_PATH;
+use lockstep_core::policy::{OperatorPolicy, POLICY_PATH};
 use lockstep_core::validate::Scope;
 use lockstep_protocol::Revision;
 use lockstep_source::Mirror;
 
 use super::checkout::{Checkout, CheckoutError};
 use super::{Failure, SettingsFile, github, output};
-use crate::candidate::{Material, Reader, refusal};
+use crate::candidate::{Asked, Judging, Material, Reader, refusal};
 use crate::coordinator::request::PlanView;
 use crate::progress::for_a_person;
 
@@ -80,6 +80,7 @@ struct Subject {
 impl Validate {
     pub(super) fn execute(self, settings: &SettingsFile) -> Result<(), Failure> {
         let published = settings.published()?;
+        let operator = settings.operator()?;
         let told = for_a_person("reading the files", None);
         let subject = self.subject(&published)?;
         drop(told);
@@ -88,7 +89,7 @@ impl Validate {
             None => base_of(&subject.checkout, &subject.revision),
         };
         let told = for_a_person("judging (files)", Some(subject.checkout.mirror().counts()));
-        let (report, files) = judged(&subject, base.as_ref().map(|(_, base)| base))?;
+        let (report, files) = judged(&subject, base.as_ref().map(|(_, base)| base), operator.as_deref())?;
         drop(told);
         match self.format {
             Format::Text => {
@@ -201,8 +202,18 @@ fn below(path: &Path, root: &Path) -> Result<Option<String>, CheckoutError> {
 }
 
 /// All diagnostics of the subject, and the contents they point into.
-fn judged(subject: &Subject, base: Option<&Revision>) -> Result<(Report, Sources), Failure> {
-    let (report, files) = judge(subject.checkout.mirror(), &subject.revision, base, false)?;
+fn judged(
+    subject: &Subject,
+    base: Option<&Revision>,
+    operator: Option<&OperatorPolicy>,
+) -> Result<(Report, Sources), Failure> {
+    let (report, files) = judge(
+        subject.checkout.mirror(),
+        &subject.revision,
+        base,
+        operator,
+        false,
+    )?;
     Ok((only(subject.below.as_deref(), report), files))
 }
 
@@ -212,17 +223,26 @@ pub(super) fn judge(
     mirror: &Mirror,
     revision: &Revision,
     base: Option<&Revision>,
+    operator: Option<&OperatorPolicy>,
     settled_before: bool,
 ) -> Result<(Report, Sources), Failure> {
     let readers: [Reader; 0] = [];
     // A base that cannot be published itself (an empty one, before the folder was there) is no base.
     let base = base.and_then(|base| Material::read(mirror, base, None, &readers, Scope::All).ok());
-    let material = match Material::read(mirror, revision, base.as_ref(), &readers, Scope::All) {
+    let read = Material::read(mirror, revision, base.as_ref(), &readers, Scope::All);
+    let mut material = match read.and_then(|material| material.with_operator(mirror, operator)) {
         Ok(material) => material,
         Err(error) => return Ok((refusal(error).map_err(Failure::refused)?, Sources::new())),
     };
+    material
+        .scan(mirror, base.as_ref(), operator)
+        .map_err(Failure::refused)?;
+    let judging = Judging {
+        asked: Asked::Ahead,
+        operator,
+    };
     let report = material
-        .judge(mirror, base.as_ref(), Scope::All, || settled_before)
+        .judge(mirror, base.as_ref(), Scope::All, judging, || settled_before)
         .map_err(Failure::refused)?;
     Ok((report, material.files().clone()))
 }
@@ -240,12 +260,13 @@ fn only(below: Option<&str>, report: Report) -> Report {
         path.strip_prefix(folder)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let kept = report.diagnostics().iter().filter(|diagnostic| {
+    report.only(|diagnostic| {
         // What is not listed may lie there as well.
         diagnostic.code == Code::MoreMistakes
             || within(&diagnostic.path, below)
             || within(&diagnostic.path, policy)
             || within(below, &diagnostic.path)
-    });
-    Report::new(kept.cloned())
+            // The operator's policy.
+            || diagnostic.path.starts_with('/')
+    })
 }

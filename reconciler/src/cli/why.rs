@@ -8,6 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use lockstep_core::document::{Document, KeyPath, Syntax};
 use lockstep_core::lookup::{Found, find};
+use lockstep_core::secret::shown;
 use lockstep_core::status::{InstanceView, StatusView};
 use lockstep_core::validate::{Scope, literal, plain};
 use lockstep_protocol::{Revision, SwitchNumber};
@@ -94,10 +95,14 @@ struct Reads {
 
 impl Why {
     pub(super) fn execute(self, file: &SettingsFile) -> Result<(), Failure> {
-        let story = match file.find()? {
+        let mut story = match file.find()? {
             Some(settings) => self.live(&settings)?,
             None => self.in_clone()?,
         };
+        // Whoever asks need not be one of those who may read the files.
+        for value in [&mut story.value, &mut story.before, &mut story.default] {
+            *value = value.take().map(|value| shown(&story.key, &value));
+        }
         if self.json {
             return output::json(&story);
         }

@@ -25,7 +25,7 @@ use super::start::Lasting;
 use super::{End, Handle, Request};
 use crate::agent;
 use crate::candidate::worker::{Base, Seen, Worker};
-use crate::candidate::{Judged, Reader, Validated};
+use crate::candidate::{Judged, Judges, Reader, Validated};
 use crate::cli::Asked;
 use crate::clock::Clock;
 use crate::events::{Event, EventLog};
@@ -83,7 +83,7 @@ pub(super) async fn run(
         state.join("mirror.git"),
         settings.source.spec.clone(),
         settings.source.interval,
-        Arc::clone(&readers),
+        Judges::all(&settings),
         base_of_worker,
         seen_by,
         Steps::default(),

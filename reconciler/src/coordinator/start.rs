@@ -29,8 +29,8 @@ use super::take_up::{note_stated, take_up};
 use super::volume::VolumeThread;
 use super::{Coordinator, End, Handle, LiveRelease, Request, adopt, drift, observe, reread};
 use crate::agent::{self, Agent, AgentSpec, Folders, Orders, Terms};
-use crate::candidate::Reader;
 use crate::candidate::worker::{self, Base, Worker};
+use crate::candidate::{Judges, Reader};
 use crate::cli::{Asked, Signals};
 use crate::clock::Clock;
 use crate::daytime::DayTimer;
@@ -299,7 +299,7 @@ async fn begin(
         state.join("mirror.git"),
         settings.source.spec.clone(),
         settings.source.interval,
-        Arc::clone(&readers),
+        Judges::all(&settings),
         base_of_worker,
         seen_by,
         steps.clone(),

@@ -14,9 +14,11 @@ mod written;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::admission::Rewind;
+use lockstep_core::policy::OperatorPolicy;
 use lockstep_core::reads::Reads;
 use lockstep_core::service::{Pause, Reload, ServiceName, Verify};
 use lockstep_core::window::Windows;
@@ -44,6 +46,10 @@ pub struct Settings {
     pub web: Option<Web>,
     /// Who receives traces, if the settings name somebody.
     pub telemetry: Option<Telemetry>,
+    /// Where the operator's own policy lies, if there is one.
+    pub policy_file: Option<PathBuf>,
+    /// What it says. Who only asks the reconciler something need not be able to read it.
+    pub policy: Option<Arc<OperatorPolicy>>,
     /// The state folder.
     pub state: PathBuf,
 }

@@ -6,9 +6,12 @@ mod window;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use lockstep_core::diagnostic::{self, Style};
+use lockstep_core::policy::OperatorPolicy;
 use lockstep_core::reads::Reads;
 use lockstep_core::service::{HttpReload, Pause, Reload, ServiceName, Tier, Verify};
 use lockstep_source::{Access, Bounds, SourceSpec};
@@ -91,8 +94,21 @@ pub(super) fn resolve(
         .telemetry
         .and_then(|telemetry| resolver.fit("telemetry.otlp", values::collector(telemetry.otlp)))
         .map(|otlp| Telemetry { otlp });
+    let policy_file = written.policy.and_then(|policy| {
+        if policy.file.is_empty() {
+            resolver.wrong(
+                "policy.file",
+                "a file is expected; leave the table out where there is none",
+            );
+            return None;
+        }
+        Some(resolver.path(&policy.file))
+    });
+    let policy = policy_file.as_deref().and_then(|file| resolver.policy(file));
     if resolver.problems.is_empty() {
         Ok(Settings {
+            policy_file,
+            policy,
             file: file.to_owned(),
             source,
             volume,
@@ -123,6 +139,39 @@ impl Resolver {
     /// Notes a mistake, and gives what there is without one.
     fn fit<T>(&mut self, key: &str, judged: Result<T, String>) -> Option<T> {
         judged.map_err(|what| self.wrong(key, &what)).ok()
+    }
+
+    /// The operator's own policy. All that is wrong with it is told where it is to judge what goes live.
+    fn policy(&mut self, path: &Path) -> Option<Arc<OperatorPolicy>> {
+        const LARGEST: u64 = 1 << 20;
+        let name = path.display().to_string();
+        let text = match std::fs::metadata(path) {
+            Ok(facts) if !facts.is_file() => Err("it is no file".to_owned()),
+            Ok(facts) if facts.len() > LARGEST => Err("it has more than 1 MiB".to_owned()),
+            Ok(_) => std::fs::read(path).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let read = text
+            .map_err(|why| format!("the operator's policy {name} cannot be read: {why}"))
+            .and_then(|text| {
+                let text: Arc<[u8]> = text.into();
+                OperatorPolicy::read(&name, Arc::clone(&text)).map_err(|report| {
+                    let said = diagnostic::text(&report, &[(name.clone(), text)].into(), Style::default());
+                    format!(
+                        "the operator's policy {name} cannot be used:\n{}",
+                        said.trim_end()
+                    )
+                })
+            });
+        match read {
+            Ok(policy) => Some(Arc::new(policy)),
+            Err(what) => {
+                if self.here {
+                    self.wrong("policy.file", &what);
+                }
+                None
+            }
+        }
     }
 
     /// A folder of Lockstep's own.

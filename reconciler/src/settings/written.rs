@@ -18,6 +18,7 @@ pub(super) struct Settings {
     pub(super) rollout: Rollout,
     pub(super) web: Option<Web>,
     pub(super) telemetry: Option<Telemetry>,
+    pub(super) policy: Option<Policy>,
     #[serde(default)]
     pub(super) state: State,
 }
@@ -213,6 +214,12 @@ impl Default for Rollout {
 #[serde(deny_unknown_fields)]
 pub(super) struct Web {
     pub(super) listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Policy {
+    pub(super) file: String,
 }
 
 #[derive(Debug, Deserialize)]

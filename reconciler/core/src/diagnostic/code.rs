@@ -98,6 +98,8 @@ codes! {
     RuleEffort = "LS0212",
     /// A rule came to an error on a document.
     RuleFailed = "LS0213",
+    /// A pattern for secrets that the policy names cannot be used.
+    PatternInvalid = "LS0214",
     /// A file is larger than the limit.
     FileSize = "LS0301",
     /// There are more files than the limit.
@@ -106,8 +108,12 @@ codes! {
     TotalSize = "LS0303",
     /// Something that is in the revision cannot be published at all.
     NotPublishable = "LS0304",
+    /// A secret lies in a file.
+    Secret = "LS0305",
     /// A rule of the policy does not hold.
     RuleBroken = "LS0401",
+    /// A change that takes a second person has none.
+    ApprovalMissing = "LS0402",
     /// A file that is to be converted is not YAML.
     YamlUnreadable = "LS0501",
     /// Something in YAML that TOML cannot say.

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{Code, Diagnostic, Severity};
+use crate::secret::Places;
 
 /// How many mistakes of a revision are listed. More of them have one cause, or nobody would read them all.
 pub const LISTED: usize = 1_000;
@@ -18,6 +19,7 @@ const LONGEST: usize = 2_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     diagnostics: Vec<Diagnostic>,
+    secrets: Places,
 }
 
 impl Report {
@@ -48,6 +50,25 @@ impl Report {
     #[must_use]
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
+    }
+
+    /// Of these only those that are wanted.
+    #[must_use]
+    pub fn only(mut self, wanted: impl FnMut(&Diagnostic) -> bool) -> Self {
+        self.diagnostics.retain(wanted);
+        self
+    }
+
+    /// Where secrets lie, which nobody is to be shown.
+    pub(crate) fn secrets(&self) -> &Places {
+        &self.secrets
+    }
+
+    /// The same, knowing where secrets lie; `keep` takes them out of what is said.
+    pub(crate) fn keeping(mut self, secrets: Places, keep: impl FnMut(&mut Diagnostic)) -> Self {
+        self.diagnostics.iter_mut().for_each(keep);
+        self.secrets = secrets;
+        self
     }
 
     /// Whether nothing at all is to be said.
@@ -99,7 +120,10 @@ impl Findings {
                 ..more.with_help("mend those that are listed first; the others show then")
             });
         }
-        Report { diagnostics }
+        Report {
+            diagnostics,
+            secrets: Places::new(),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 
 use super::{Code, Diagnostic, Lines, Report, Severity, Sources, source};
+use crate::secret::hidden;
 
 /// How a terminal wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,7 @@ impl Default for Style {
 /// Every diagnostic, then how many there were. Nothing for an empty report.
 #[must_use]
 pub fn text(report: &Report, sources: &Sources, style: Style) -> String {
+    let sources = &hidden(report, sources);
     let renderer = if style.color {
         Renderer::styled()
     } else {

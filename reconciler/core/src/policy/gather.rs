@@ -50,7 +50,10 @@ pub fn gather<E>(
     let base = base.and_then(|base| base.get(POLICY_PATH));
     wanted.extend(base.into_iter().flat_map(|policy| {
         let (policy, _) = Policy::read(policy);
-        policy.rules.into_iter().map(|rule| rule.document)
+        let protected = policy.protections.into_iter().filter_map(|it| it.document);
+        let named = policy.documents.into_iter().map(|it| it.path);
+        let rules = policy.rules.into_iter().map(|rule| rule.document);
+        rules.chain(protected).chain(named).collect::<Vec<_>>()
     }));
     let parts = reads.iter().flat_map(|reads| reads.documents(tree));
     wanted.extend(parts.map(|path: &TreePath| repo_path(prefix, path)));

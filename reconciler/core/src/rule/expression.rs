@@ -104,9 +104,22 @@ impl Expression {
         self.names_old
     }
 
+    /// Whether it is true; none where that cannot be told.
+    pub(crate) fn holds(&self, value: &Value, old: Option<&Value>) -> Option<bool> {
+        match self.evaluate(value, old) {
+            Ok(Outcome::Bool(holds)) => Some(holds),
+            Ok(Outcome::Text(_) | Outcome::Other(_)) | Err(_) => None,
+        }
+    }
+
+    /// How many steps that takes.
+    pub(super) fn cost(&self, value: &Value, old: Option<&Value>) -> u64 {
+        cost::of(&self.root, value, old)
+    }
+
     /// Evaluates it.
     pub(super) fn evaluate(&self, value: &Value, old: Option<&Value>) -> Result<Outcome, Unclear> {
-        let cost = cost::of(&self.root, value, old);
+        let cost = self.cost(value, old);
         if cost > cost::MOST {
             return Err(Unclear::TooMuch(cost));
         }

@@ -2,24 +2,31 @@
 
 use super::{Candidate, repo_path};
 use crate::diagnostic::{Code, Diagnostic, Findings};
-use crate::policy::{Limits, POLICY_PATH, Policy};
+use crate::policy::{Limits, OperatorPolicy, POLICY_PATH, Policy};
 use crate::tree::TreeChange;
 
-/// Checks the limits of the candidate and of its base; gives those that hold, the lower of each two.
+/// Checks the limits of the candidate, of its base and of the operator; gives those that hold, the lowest of each.
 pub(super) fn check(
     candidate: &Candidate<'_>,
     policy: Option<&Policy>,
     base: Option<&Candidate<'_>>,
+    operator: Option<&OperatorPolicy>,
     findings: &mut Findings,
 ) -> Limits {
     let own = policy.map(|policy| policy.limits).unwrap_or_default();
     let of_base = base.map(|base| base.policy().map(|(policy, _)| policy.limits).unwrap_or_default());
-    let limits = of_base.map_or(own, |other| Limits {
+    let least = |own: Limits, other: Limits| Limits {
         file_bytes: own.file_bytes.min(other.file_bytes),
         files: own.files.min(other.files),
         total_bytes: own.total_bytes.min(other.total_bytes),
-    });
-    let advice = |own: u64, limit: u64, key: &str| match base {
+    };
+    let of_repository = of_base.map_or(own, |other| least(own, other));
+    let limits = operator.map_or(of_repository, |it| least(of_repository, it.policy.limits));
+    let advice = |own: u64, of_repository: u64, limit: u64, key: &str| match base {
+        _ if limit < of_repository => format!(
+            "the limit is `limits.{key}` of the operator's policy{}, which no change of the repository touches: publish less",
+            operator.map(|it| format!(" {}", it.path)).unwrap_or_default()
+        ),
         Some(base) if limit < own => format!(
             "the limit is that of {}: a change that raises it holds from the next one on, so push it first",
             base.name()
@@ -37,7 +44,12 @@ pub(super) fn check(
         if size > limits.file_bytes {
             let (size, limit) = (bytes(size), bytes(limits.file_bytes));
             let message = format!("the file has {size}; at most {limit} are allowed");
-            let help = advice(own.file_bytes, limits.file_bytes, "file_bytes");
+            let help = advice(
+                own.file_bytes,
+                of_repository.file_bytes,
+                limits.file_bytes,
+                "file_bytes",
+            );
             findings.push(Diagnostic::error(Code::FileSize, &path, message).with_help(help));
         }
     };
@@ -70,7 +82,7 @@ pub(super) fn check(
             "{files} files are published; at most {} are allowed",
             limits.files
         );
-        let help = advice(own.files, limits.files, "files");
+        let help = advice(own.files, of_repository.files, limits.files, "files");
         findings.push(Diagnostic::error(Code::FileCount, folder, message).with_help(help));
     }
     let total = candidate
@@ -80,7 +92,12 @@ pub(super) fn check(
     if total > limits.total_bytes {
         let (total, limit) = (bytes(total), bytes(limits.total_bytes));
         let message = format!("the published files have {total} together; at most {limit} are allowed");
-        let help = advice(own.total_bytes, limits.total_bytes, "total_bytes");
+        let help = advice(
+            own.total_bytes,
+            of_repository.total_bytes,
+            limits.total_bytes,
+            "total_bytes",
+        );
         findings.push(Diagnostic::error(Code::TotalSize, folder, message).with_help(help));
     }
     limits

@@ -13,6 +13,7 @@ use super::words::{entry, found, key, nearest, of_format, of_types, or, retype, 
 use crate::diagnostic::{Code, Diagnostic, LISTED, Related};
 use crate::document::{Document, KeyPath, Syntax};
 use crate::policy::{Schema, from_pointer};
+use crate::secret::{kept, shown};
 
 /// Explains the validator's errors about a document, a few more than are listed at most. The schema is where units and known keys come from.
 pub(crate) fn explain<'e>(
@@ -105,7 +106,7 @@ impl Explaining<'_> {
         } else {
             format!("`{}`", at.name())
         };
-        let value = error.instance().as_ref();
+        let value = &*kept(&at, error.instance().as_ref());
         let syntax = self.document.syntax();
         let must = |what: String| format!("{name} must {what}, not {}", found(value, syntax));
         match error.kind() {
@@ -306,7 +307,7 @@ impl Explaining<'_> {
     }
 
     fn not_allowed(&mut self, error: &ValidationError<'_>, at: &KeyPath, options: &[Value]) {
-        let value = self.document.get(at).cloned().unwrap_or_default();
+        let value = shown(at, self.document.get(at).unwrap_or(&Value::Null));
         let syntax = self.document.syntax();
         let listed = or(options
             .iter()
@@ -344,7 +345,7 @@ impl Explaining<'_> {
                 }
             },
             Verdict::Wanted { words, options } if options.len() < words.len() => {
-                let value = self.document.get(at).cloned().unwrap_or_default();
+                let value = shown(at, self.document.get(at).unwrap_or(&Value::Null));
                 let message = format!(
                     "`{}` must be {}, not {}",
                     at.name(),
@@ -389,7 +390,7 @@ impl Explaining<'_> {
         // For a schema 1 and 1.0 are the same; then no entry is marked.
         let what = again.map_or_else(
             || "an entry".to_owned(),
-            |i| written(&entries[i], self.document.syntax()),
+            |i| written(&kept(&entry, &entries[i]), self.document.syntax()),
         );
         let message = format!("`{}` holds {what} twice", at.name());
         self.value(

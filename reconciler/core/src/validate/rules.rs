@@ -1,12 +1,12 @@
-//! The rules: the candidate's own, and those of the base that it does not have as they were.
+//! The rules: the candidate's own, those of the base that it does not have as they were, and the operator's.
 
 use serde_json::Value;
 
 use super::{Candidate, Fit, Way};
-use crate::diagnostic::Findings;
+use crate::diagnostic::{Code, Diagnostic, Findings};
 use crate::document::{Document, Syntax};
-use crate::policy::{Policy, Schema};
-use crate::rule::{Owner, Rule, Subject};
+use crate::policy::{POLICY_PATH, Policy, Schema};
+use crate::rule::{MOST_TOGETHER, Owner, Rule, Subject};
 
 /// Has all rules judge the documents that fit.
 pub(super) fn check(
@@ -30,8 +30,15 @@ pub(super) fn check(
         .chain(others.iter().copied())
         .map(|rule| rule.document.as_str())
         .collect();
+    paths.extend(
+        way.operator
+            .into_iter()
+            .flat_map(|it| &it.policy.rules)
+            .map(|rule| rule.document.as_str()),
+    );
     paths.sort_unstable();
     paths.dedup();
+    let mut left = MOST_TOGETHER;
     for path in paths {
         // What one mistake refuses is not told a second time in a rule's words.
         if fit.refused.contains(path) {
@@ -70,23 +77,31 @@ pub(super) fn check(
                     .filter(of)
                     .map(|rule| (rule, Owner::Base(&name))),
             )
+            .chain(way.operator.into_iter().flat_map(|operator| {
+                let rules = operator.policy.rules.iter().filter(of);
+                rules.map(|rule| (rule, Owner::Operator(&operator.path)))
+            }))
             .collect();
         let (about_old, plain): (Vec<_>, Vec<_>) = rules.into_iter().partition(|(rule, _)| rule.names_old());
-        findings.extend(
-            plain
-                .into_iter()
-                .filter_map(|(rule, owner)| subject.judge(rule, owner)),
-        );
+        for (rule, owner) in plain {
+            if !afford(&subject, rule, &mut left) {
+                return findings.push(too_many());
+            }
+            findings.extend(subject.judge(rule, owner));
+        }
         if about_old.is_empty() || way.settled_before {
             continue;
         }
         let before = base.and_then(|base| completed(base, path));
         // What goes live is the change as a whole: where that holds, it does not matter by which steps it came.
         subject.old.clone_from(&before);
-        let broken: Vec<_> = about_old
-            .into_iter()
-            .filter_map(|(rule, owner)| Some((rule, owner, subject.judge(rule, owner)?)))
-            .collect();
+        let mut broken = Vec::new();
+        for (rule, owner) in about_old {
+            if !afford(&subject, rule, &mut left) {
+                return findings.push(too_many());
+            }
+            broken.extend(subject.judge(rule, owner).map(|mistake| (rule, owner, mistake)));
+        }
         if way.between.is_empty() {
             findings.extend(broken.into_iter().map(|(_, _, mistake)| mistake));
             continue;
@@ -103,6 +118,9 @@ pub(super) fn check(
             for (revision, value) in &steps {
                 subject.old = old.replace(value.clone());
                 subject.value.clone_from(value);
+                if !afford(&subject, rule, &mut left) {
+                    return findings.push(too_many());
+                }
                 let Some(mut mistake) = subject.judge(rule, owner) else {
                     continue;
                 };
@@ -116,14 +134,32 @@ pub(super) fn check(
     }
 }
 
-fn read(revision: &Candidate<'_>, path: &str) -> Option<Document> {
+/// Takes what a rule costs from what is left; not where that is not enough.
+fn afford(subject: &Subject<'_>, rule: &Rule, left: &mut u64) -> bool {
+    match left.checked_sub(subject.cost(rule)) {
+        Some(rest) => {
+            *left = rest;
+            true
+        }
+        None => false,
+    }
+}
+
+/// A change brings its own rules, as many as it likes: those that are not evaluated hold for nobody.
+fn too_many() -> Diagnostic {
+    let message = format!("the rules together would take more than {MOST_TOGETHER} steps");
+    Diagnostic::error(Code::RuleEffort, POLICY_PATH, message)
+        .with_help("make fewer rules of it, or such as look at less")
+}
+
+pub(super) fn read(revision: &Candidate<'_>, path: &str) -> Option<Document> {
     let bytes = revision.files.get(path)?;
     // One whose syntax is broken is refused by whoever judges syntax, or was before.
     Document::parse(path, bytes, Syntax::of_document(path)?).ok()
 }
 
 /// The document of another revision, as its own schema completes it.
-fn completed(revision: &Candidate<'_>, path: &str) -> Option<Value> {
+pub(super) fn completed(revision: &Candidate<'_>, path: &str) -> Option<Value> {
     let document = read(revision, path)?;
     let schema = revision.policy().and_then(|(policy, _)| {
         let named = policy

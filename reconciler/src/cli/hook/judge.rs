@@ -60,7 +60,7 @@ fn judged(
     kept.store();
     match change {
         Ok(Some(change)) => Ok((change.report, change.files)),
-        Ok(None) => validate::judge(mirror, revision, base, settled_before),
+        Ok(None) => validate::judge(mirror, revision, base, None, settled_before),
         Err(error) => Ok((refusal(error).map_err(Failure::refused)?, Sources::new())),
     }
 }
