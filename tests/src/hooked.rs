@@ -54,17 +54,23 @@ impl Hooked {
         self.root().join("bin/lockstep")
     }
 
-    /// Runs the program in a folder.
+    /// Runs the program in a folder, by somebody whom git knows.
     pub fn lockstep(&self, folder: &Path, args: &[&str]) -> Ran {
-        let mut command = Command::new(self.program());
-        command.args(args).current_dir(folder);
-        self.run(command)
+        self.lockstep_with(folder, args, &[])
     }
 
     /// The same with variables of the environment.
+    ///
+    /// # Panics
+    /// When what git is to know cannot be written.
     pub fn lockstep_with(&self, folder: &Path, args: &[&str], variables: &[(&str, &Path)]) -> Ran {
         let mut command = Command::new(self.program());
+        let known = self.root().join("known");
+        fs::write(&known, "[user]\n\tname = Ada Byron\n\temail = ada@example.org\n").expect("it is ours");
         command.args(args).current_dir(folder);
+        command
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", known);
         for (name, value) in variables {
             command.env(name, value);
         }
@@ -124,7 +130,13 @@ impl Hooked {
         self.git(&["rev-parse", "HEAD"]).done().trim().to_owned()
     }
 
-    fn run(&self, mut command: Command) -> Ran {
+    /// Runs a command to its end, with the program on its PATH.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn run(&self, mut command: Command) -> Ran {
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.root().join("bin").display()));
         command
             .env("TMPDIR", self.scratch())
             .env_remove("LOCKSTEP_SETTINGS")

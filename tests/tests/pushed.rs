@@ -210,6 +210,36 @@ fn rules_about_the_old_value_are_judged_against_what_is_there() {
 }
 
 #[test]
+fn a_way_back_is_taken_whatever_the_values_were_in_between() {
+    let hooked = server(&[]);
+    hooked.origin().write_file("schema.json", "{}");
+    hooked.origin().write_file("config/config.toml", "value = 8\n");
+    hooked.commit(
+        POLICY,
+        "version = 1\n[[document]]\npath = \"config/config.toml\"\nschema = \"schema.json\"\n[[rule]]\nname = \"doubles\"\n\
+         document = \"config/config.toml\"\nexpression = \"self.value <= 2 * oldSelf.value\"\nmessage = \"at most doubles\"\n",
+    );
+    hooked.push(&[]).done();
+    hooked.set("value = 1\n");
+    hooked.push(&[]).done();
+    hooked.set("value = 7\n");
+    assert!(hooked.push(&[]).failed(1).contains("LS0401"));
+    hooked.git(&["reset", "-q", "--hard", "origin/main"]).done();
+    let revert = [
+        "-c",
+        "user.name=A",
+        "-c",
+        "user.email=a@b",
+        "revert",
+        "--no-edit",
+        "HEAD",
+    ];
+    hooked.git(&revert).done();
+    hooked.push(&[]).done();
+    assert_eq!(hooked.at_server("main"), hooked.head());
+}
+
+#[test]
 fn limits_hold_for_all_that_is_published_and_not_only_for_what_changed() {
     let hooked = server(&["--path", "config"]);
     let policy = |limits: &str| format!("version = 1\n[limits]\n{limits}\n");

@@ -57,6 +57,12 @@ enum Suite {
         #[arg(long)]
         install: bool,
     },
+    /// The hooks, run by the pre-commit framework
+    Precommit {
+        /// Install what is missing by pip, into a folder of its own: pre-commit
+        #[arg(long)]
+        install: bool,
+    },
     /// The release archive: built, judged, played where there is nothing else, and run through the scenarios
     Release {
         /// Install what is missing by apt-get and rustup: musl-tools, util-linux and the target
@@ -86,6 +92,7 @@ fn main() -> ExitCode {
         Suite::Servers { install, test } => servers(install, test),
         Suite::Services { install, test } => services(install, test),
         Suite::Operator { install } => operator(install),
+        Suite::Precommit { install } => precommit(install),
         Suite::Release { install, twice } => release(install, twice),
         Suite::Bench { quick, part } => bench(quick, part),
     }
@@ -160,6 +167,54 @@ fn operator(install: bool) -> ExitCode {
         },
     ];
     suite("operator", &needed, install, None)
+}
+
+/// The version of the framework that is tested with. Debian's is older than the names that it has for stages now.
+const PRE_COMMIT: &str = "pre-commit==4.7.0";
+
+fn precommit(install: bool) -> ExitCode {
+    let program = match have_pre_commit(install) {
+        Ok(program) => program,
+        Err(why) => {
+            eprintln!("{why}; on Debian it needs python3-venv");
+            println!("0 passed, 1 failed");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut command = cargo(&["test", "--no-fail-fast"]);
+    command.args([
+        "--features",
+        "precommit",
+        "--test",
+        "precommit",
+        "--",
+        "--show-output",
+    ]);
+    command.env("LOCKSTEP_PRE_COMMIT", program);
+    counted(command)
+}
+
+/// The framework in a folder of its own below the user's cache.
+fn have_pre_commit(install: bool) -> Result<PathBuf, String> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(std::env::home_dir()?.join(".cache")))
+        .ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
+    let folder = cache.join("lockstep/tools").join(PRE_COMMIT);
+    let program = folder.join("bin/pre-commit");
+    if program.is_file() {
+        return Ok(program);
+    }
+    if !install {
+        return Err(format!(
+            "missing: {}: python3 -m venv {1} && {1}/bin/pip install {PRE_COMMIT}, or add --install",
+            program.display(),
+            folder.display()
+        ));
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", PRE_COMMIT]))?;
+    Ok(program)
 }
 
 /// Runs the tests of a suite, which have its name and its feature, once all that they need is there.

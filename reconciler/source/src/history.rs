@@ -60,6 +60,32 @@ impl Mirror {
             .map_err(|e| self.damaged(&e))
     }
 
+    /// Whether a revision publishes what one of the newest `most` commits along first parents did, `from` included.
+    ///
+    /// # Errors
+    /// When the revision has no published folder, or the history is damaged.
+    pub fn published_before(
+        &self,
+        revision: &Revision,
+        from: &Revision,
+        most: usize,
+    ) -> Result<bool, SourceError> {
+        let folder = self.published_id(revision)?;
+        let mut next = Some(self.find_commit(from)?);
+        for _ in 0..most {
+            let Some(commit) = next else { break };
+            // One that had no such folder published nothing.
+            if self
+                .published_id(&libgit::revision(commit.id()))
+                .is_ok_and(|before| before == folder)
+            {
+                return Ok(true);
+            }
+            next = first_parent(&commit).map_err(|e| self.damaged(&e))?;
+        }
+        Ok(false)
+    }
+
     /// The commits that lead from `base` to `head` along first parents, oldest first and `head` last: those
     /// of `git rev-list --first-parent base..head`. Empty when `base` holds `head` already.
     ///

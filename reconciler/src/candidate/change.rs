@@ -39,6 +39,7 @@ pub fn judge_change(
     mirror: &Mirror,
     revision: &Revision,
     base: &Revision,
+    settled_before: bool,
     tallies: &mut impl Tallies,
 ) -> Result<Option<Change>, SourceError> {
     // A base that cannot be published itself is no base.
@@ -72,7 +73,7 @@ pub fn judge_change(
         asked: Asked::Ahead,
         operator: None,
     };
-    let report = material.judge(mirror, Some(&before), Scope::All, judging, || false)?;
+    let report = material.judge(mirror, Some(&before), Scope::All, judging, || settled_before)?;
     Ok(Some(Change {
         report,
         files: material.files,

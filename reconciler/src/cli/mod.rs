@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`client`] | speaking to the running reconciler |
 //! | [`checkout`] | a config repository on disk, as `validate` and `plan` look at it |
+//! | [`git`] | asking the program git |
+//! | [`template`] | what a config repository begins with |
 //! | [`output`], [`story`], [`picture`], [`moment`], [`github`] | how results are printed |
 //! | [`completions`] | `completions` and `man`, made from the definition here |
 //! | all others | the subcommand of the same name |
@@ -21,10 +23,12 @@ mod doctor;
 mod down;
 mod events;
 mod explain;
+mod git;
 mod github;
 mod guard;
 mod history;
 mod hook;
+mod init;
 mod moment;
 mod output;
 mod picture;
@@ -35,6 +39,7 @@ mod status;
 mod story;
 mod suspend;
 mod sync;
+mod template;
 mod undo;
 mod validate;
 mod wait;
@@ -80,6 +85,7 @@ enum Command {
     Plan(plan::Plan),
     Validate(validate::Validate),
     Hook(hook::Hook),
+    Init(init::Init),
     Explain(explain::Explain),
     Convert(convert::Convert),
     Schema(schema::Schema),
@@ -241,6 +247,7 @@ pub fn main() -> ExitCode {
         Command::Plan(command) => command.execute(&settings),
         Command::Validate(command) => command.execute(&settings),
         Command::Hook(command) => command.execute(&settings),
+        Command::Init(command) => command.execute(),
         Command::Explain(command) => command.execute(),
         Command::Convert(command) => command.execute(&settings),
         Command::Schema(command) => command.execute(),

@@ -207,16 +207,24 @@ fn judged(
     base: Option<&Revision>,
     operator: Option<&OperatorPolicy>,
 ) -> Result<(Report, Sources), Failure> {
-    let (report, files) = judge(subject.checkout.mirror(), &subject.revision, base, operator)?;
+    let (report, files) = judge(
+        subject.checkout.mirror(),
+        &subject.revision,
+        base,
+        operator,
+        false,
+    )?;
     Ok((only(subject.below.as_deref(), report), files))
 }
 
-/// All diagnostics of a revision, and the contents they point into.
+/// All diagnostics of a revision, and the contents they point into. Whether its files settled before only the
+/// reconciler knows; others may assume it.
 pub(super) fn judge(
     mirror: &Mirror,
     revision: &Revision,
     base: Option<&Revision>,
     operator: Option<&OperatorPolicy>,
+    settled_before: bool,
 ) -> Result<(Report, Sources), Failure> {
     let readers: [Reader; 0] = [];
     // A base that cannot be published itself (an empty one, before the folder was there) is no base.
@@ -233,9 +241,8 @@ pub(super) fn judge(
         asked: Asked::Ahead,
         operator,
     };
-    // What settled before only the reconciler knows.
     let report = material
-        .judge(mirror, base.as_ref(), Scope::All, judging, || false)
+        .judge(mirror, base.as_ref(), Scope::All, judging, || settled_before)
         .map_err(Failure::refused)?;
     Ok((report, material.files().clone()))
 }

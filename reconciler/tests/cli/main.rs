@@ -21,6 +21,7 @@ const COMMANDS: &[&str] = &[
     "at",
     "why",
     "hook",
+    "init",
     "completions",
     "man",
     "plan",

@@ -6,6 +6,7 @@
 
 mod fetching;
 mod footprint;
+mod hooks;
 mod pausing;
 mod road;
 mod table;
@@ -37,11 +38,12 @@ type Part = (&'static str, fn(&Arguments));
 
 fn main() {
     let arguments = Arguments::parse();
-    let parts: [Part; 4] = [
+    let parts: [Part; 5] = [
         ("fetching", fetching::measure),
         ("pausing", pausing::measure),
         ("road", road::measure),
         ("footprint", footprint::measure),
+        ("hooks", hooks::measure),
     ];
     table::machine();
     for (name, measure) in parts {

@@ -7,4 +7,5 @@
 
 mod hanging;
 mod https;
+mod pushing;
 mod ssh;

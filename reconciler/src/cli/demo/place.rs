@@ -4,45 +4,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::super::template::TRADER;
 use super::DemoError;
 use super::programs::Programs;
 use super::repository::Clone;
-
-/// The files of `config-repo-template/`, inside the program so that the demo works anywhere.
-const TEMPLATE: &[(&str, &str)] = &[
-    (
-        ".github/workflows/lockstep.yml",
-        include_str!("../../../../config-repo-template/.github/workflows/lockstep.yml"),
-    ),
-    (
-        ".gitignore",
-        include_str!("../../../../config-repo-template/.gitignore"),
-    ),
-    (
-        ".lockstep/older-yaml.toml",
-        include_str!("../../../../config-repo-template/.lockstep/older-yaml.toml"),
-    ),
-    (
-        ".lockstep/policy.toml",
-        include_str!("../../../../config-repo-template/.lockstep/policy.toml"),
-    ),
-    (
-        ".lockstep/schema/trader.json",
-        include_str!("../../../../config-repo-template/.lockstep/schema/trader.json"),
-    ),
-    (
-        "CODEOWNERS",
-        include_str!("../../../../config-repo-template/CODEOWNERS"),
-    ),
-    (
-        "README.md",
-        include_str!("../../../../config-repo-template/README.md"),
-    ),
-    (
-        CONFIG,
-        include_str!("../../../../config-repo-template/config/config.toml"),
-    ),
-];
 
 /// The document that services read, in the clone.
 pub(super) const CONFIG: &str = "config/config.toml";
@@ -118,7 +83,7 @@ impl Place {
     pub(super) fn fill(&self, programs: &Programs, ports: Ports) -> Result<(), DemoError> {
         let settings = settings(programs, ports);
         self.write(&self.settings(), &settings)?;
-        for (path, contents) in TEMPLATE {
+        for (path, contents) in TRADER {
             self.write(&self.clone_dir().join(path), contents)?;
         }
         self.edit(&[
@@ -239,25 +204,6 @@ path = "./state"
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_program_holds_every_file_of_the_template() {
-        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../config-repo-template"));
-        let mut found = Vec::new();
-        let mut folders = vec![root.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
-                }
-            }
-        }
-        found.sort_unstable();
-        assert_eq!(found, TEMPLATE.iter().map(|(path, _)| *path).collect::<Vec<_>>());
-    }
 
     #[test]
     fn the_settings_are_understood_wherever_the_programs_lie() {

@@ -11,6 +11,9 @@ use crate::candidate::{judge_change, refusal};
 /// What fits into a line of a terminal after git's `remote: `.
 const REMOTE: usize = 72;
 
+/// How many commits back a way back may lead.
+const BACK: usize = 200;
+
 /// Where what a hook says is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shown {
@@ -27,20 +30,39 @@ pub(super) fn judge(
     base: Option<&Revision>,
     shown: Shown,
 ) -> Result<bool, Failure> {
+    let (mut report, mut files) = judged(checkout, revision, base, false)?;
+    if report.has_errors() && is_way_back(checkout, revision, base) {
+        (report, files) = judged(checkout, revision, base, true)?;
+    }
+    say(&report, &files, shown)?;
+    Ok(!report.has_errors())
+}
+
+/// Whether the same files were at the branch's head before. The reconciler lets what settled back without asking what
+/// the values were in between, and a hook that knows less than it must not stand in that way.
+fn is_way_back(checkout: &Checkout, revision: &Revision, base: Option<&Revision>) -> bool {
+    let before = |base| checkout.mirror().published_before(revision, base, BACK).ok();
+    base.and_then(before).unwrap_or_default()
+}
+
+fn judged(
+    checkout: &Checkout,
+    revision: &Revision,
+    base: Option<&Revision>,
+    settled_before: bool,
+) -> Result<(Report, Sources), Failure> {
     let mut kept = Kept::of(checkout.git_folder());
     let mirror = checkout.mirror();
     let change = match base {
-        Some(base) => judge_change(mirror, revision, base, &mut kept),
+        Some(base) => judge_change(mirror, revision, base, settled_before, &mut kept),
         None => Ok(None),
     };
     kept.store();
-    let (report, files) = match change {
-        Ok(Some(change)) => (change.report, change.files),
-        Ok(None) => validate::judge(mirror, revision, base, None)?,
-        Err(error) => (refusal(error).map_err(Failure::refused)?, Sources::new()),
-    };
-    say(&report, &files, shown)?;
-    Ok(!report.has_errors())
+    match change {
+        Ok(Some(change)) => Ok((change.report, change.files)),
+        Ok(None) => validate::judge(mirror, revision, base, None, settled_before),
+        Err(error) => Ok((refusal(error).map_err(Failure::refused)?, Sources::new())),
+    }
 }
 
 fn say(report: &Report, files: &Sources, shown: Shown) -> Result<(), Failure> {

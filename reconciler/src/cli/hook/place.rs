@@ -1,9 +1,9 @@
 //! Where git looks for the hooks of a repository: asked of git itself, which alone knows all that says so.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::super::Failure;
+use super::super::git::git as ask;
 use super::Kind;
 
 /// A repository's place for hooks.
@@ -68,16 +68,13 @@ fn shared(root: &Path) -> Result<Option<String>, Failure> {
         "--get",
         "core.hooksPath",
     ];
-    let output = command(root, &asked).output().map_err(no_git)?;
+    let said = ask(root, &asked)?;
     // 1: nobody set it.
-    if output.status.code() == Some(1) {
+    if said.code == Some(1) {
         return Ok(None);
     }
-    if !output.status.success() {
-        return Err(said_no(&output.stderr));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let mut parts = text.trim_end().splitn(3, '\t');
+    let text = said.done()?;
+    let mut parts = text.splitn(3, '\t');
     let (scope, origin, value) = (
         parts.next().unwrap_or_default(),
         parts.next().unwrap_or_default(),
@@ -96,30 +93,15 @@ fn shared(root: &Path) -> Result<Option<String>, Failure> {
     )))
 }
 
-/// What git answers.
+/// What git answers about a place.
 fn git(dir: &Path, words: &[&str]) -> Result<String, Failure> {
-    let output = command(dir, words).output().map_err(no_git)?;
-    if !output.status.success() {
-        return Err(said_no(&output.stderr));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    ask(dir, words)?
+        .done()
+        .map_err(|failure| elsewhere(&failure.message))
 }
 
-fn command(dir: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new("git");
-    command.arg("-C").arg(dir).args(words);
-    command
-}
-
-fn no_git(error: std::io::Error) -> Failure {
+fn elsewhere(said: &str) -> Failure {
     Failure::refused(format!(
-        "the program git cannot be run: {error}. Install it, or put it on the PATH"
-    ))
-}
-
-fn said_no(stderr: &[u8]) -> Failure {
-    Failure::refused(format!(
-        "git says of this place: {}. Name the repository: `lockstep hook install DIR`",
-        String::from_utf8_lossy(stderr).trim_end()
+        "{said}. Name the repository: `lockstep hook install DIR`"
     ))
 }
