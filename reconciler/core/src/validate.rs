@@ -308,7 +308,8 @@ pub(crate) fn published_documents(tree: &Tree, scope: Scope<'_>) -> Vec<TreePath
 }
 
 /// A published path, from the repository's root.
-pub(crate) fn repo_path(prefix: &str, path: &TreePath) -> String {
+#[must_use]
+pub fn repo_path(prefix: &str, path: &TreePath) -> String {
     if prefix.is_empty() {
         path.to_string()
     } else {

@@ -4,11 +4,10 @@
 
 mod common;
 
-use common::Repo;
+use common::{Repo, judged};
 use lockstep_core::diagnostic::{Code, LISTED, Report};
 use lockstep_core::policy::Policy;
 use lockstep_core::secret::Pattern;
-use lockstep_core::validate::{Scope, Way, validate};
 
 const HEAD: &str = "version = 1\n[[document]]\npath = \"c.toml\"\nschema = \"s.json\"\n";
 
@@ -18,15 +17,6 @@ fn repo(policy: &str, document: &str) -> Repo {
         .add("s.json", "{}")
         .add("c.toml", document);
     repo
-}
-
-fn judged(repo: &Repo, base: Option<&Repo>) -> Report {
-    validate(
-        &repo.candidate(),
-        base.map(Repo::candidate).as_ref(),
-        Way::default(),
-        Scope::All,
-    )
 }
 
 fn codes(report: &Report) -> Vec<Code> {

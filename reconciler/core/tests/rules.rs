@@ -4,9 +4,8 @@
 
 mod common;
 
-use common::Repo;
+use common::{Repo, judged};
 use lockstep_core::diagnostic::{Code, Report, Severity};
-use lockstep_core::validate::{Scope, Way, validate};
 
 const SCHEMA: &str = r#"{
     "type": "object",
@@ -35,15 +34,6 @@ fn repo(rules: &str, document: &str) -> Repo {
         .add("s.json", SCHEMA)
         .add("c.toml", document);
     repo
-}
-
-fn judged(repo: &Repo, base: Option<&Repo>) -> Report {
-    validate(
-        &repo.candidate(),
-        base.map(Repo::candidate).as_ref(),
-        Way::default(),
-        Scope::All,
-    )
 }
 
 fn codes(report: &Report) -> Vec<Code> {

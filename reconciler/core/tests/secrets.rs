@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::Repo;
+use common::{Repo, judged};
 use lockstep_core::diagnostic::{self, Code, Report, Style};
 use lockstep_core::plan::{self, Snapshot, plan};
 use lockstep_core::policy::OperatorPolicy;
@@ -79,11 +79,6 @@ fn repo(policy: &str, document: &str) -> Repo {
     repo.add(".lockstep/policy.toml", format!("version = 1\n{policy}"))
         .add("config/a.txt", document);
     repo
-}
-
-fn judged(repo: &Repo, base: Option<&Repo>) -> Report {
-    let base = base.map(Repo::candidate);
-    validate(&repo.candidate(), base.as_ref(), Way::default(), Scope::All)
 }
 
 fn codes(report: &Report) -> Vec<(&str, Code)> {

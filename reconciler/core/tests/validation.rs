@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::Repo;
+use common::{Repo, judged};
 use lockstep_core::diagnostic::{Code, Report};
 use lockstep_core::policy::{gather, references};
 use lockstep_core::validate::{Scope, Way, validate};
@@ -22,15 +22,6 @@ fn codes(report: &Report) -> Vec<(&str, Code)> {
         .iter()
         .map(|it| (it.path.as_str(), it.code))
         .collect()
-}
-
-fn judged(repo: &Repo, base: Option<&Repo>) -> Report {
-    validate(
-        &repo.candidate(),
-        base.map(Repo::candidate).as_ref(),
-        Way::default(),
-        Scope::All,
-    )
 }
 
 fn with_policy(schema: &str) -> Repo {

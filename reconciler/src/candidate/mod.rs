@@ -27,7 +27,7 @@ use lockstep_core::policy::OperatorPolicy;
 use lockstep_core::reads::Reads;
 use lockstep_core::service::{Reload, ServiceName};
 use lockstep_core::tree::Tree;
-use lockstep_core::validate::Scope;
+use lockstep_core::validate::{Scope, repo_path};
 use lockstep_protocol::{Digest, Release, Revision};
 use lockstep_source::{CommitFacts, Mirror, SourceError};
 
@@ -206,12 +206,7 @@ impl Validated {
         let mut files = Sources::new();
         for path in readers.iter().flat_map(|reader| reader.reads.documents(&tree)) {
             let contents = std::fs::read(folder.join(path.as_str()))?;
-            let name = if prefix.is_empty() {
-                path.to_string()
-            } else {
-                format!("{prefix}/{path}")
-            };
-            files.insert(name, contents.into());
+            files.insert(repo_path(prefix, path), contents.into());
         }
         let material = Material::of_release(commit, tree, files, prefix.to_owned());
         Ok(Self {

@@ -10,7 +10,8 @@ use lockstep_core::document::{Document, KeyPath, Syntax};
 use lockstep_core::lookup::{Found, find};
 use lockstep_core::secret::shown;
 use lockstep_core::status::{InstanceView, StatusView};
-use lockstep_core::validate::{Scope, literal, plain};
+use lockstep_core::tree::TreePath;
+use lockstep_core::validate::{Scope, literal, plain, repo_path};
 use lockstep_protocol::{Revision, SwitchNumber};
 use lockstep_source::CommitFacts;
 use owo_colors::OwoColorize;
@@ -45,7 +46,7 @@ pub(super) struct Why {
 /// All that is known of a value.
 #[derive(Debug, Serialize)]
 struct Story {
-    path: String,
+    path: TreePath,
     key: KeyPath,
     /// None where the key is absent and its default holds.
     value: Option<Value>,
@@ -126,10 +127,9 @@ impl Why {
         let mut story = self.tell_of(&checkout, &live.revision, &readers)?;
         story.live = since(&checkout, &story, &settings.source.spec.path, &settled);
         let status: Option<StatusView> = block_on(Client::of(settings).get("/api/v1/status")).ok();
-        let reads = readers.iter().filter(|reader| {
-            let path = lockstep_core::tree::TreePath::new(&story.path).ok();
-            path.is_some_and(|path| reader.reads.covers(&path, Some(&story.key)))
-        });
+        let reads = readers
+            .iter()
+            .filter(|reader| reader.reads.covers(&story.path, Some(&story.key)));
         let reads = reads.map(|reader| Reads {
             service: reader.name.to_string(),
             instances: status.as_ref().map(|status| {
@@ -179,7 +179,7 @@ impl Why {
             unit,
             description,
         } = find(&snapshot, &self.key).map_err(Failure::refused)?;
-        let full = in_repository(&mirror.spec().path, path.as_str());
+        let full = repo_path(&mirror.spec().path, path);
         let set = mirror
             .set_by(revision, &full, |contents| {
                 at(&full, contents, &key).as_ref() == value
@@ -189,7 +189,7 @@ impl Why {
         let before = before.and_then(|before| mirror.said(before, &full).ok().flatten());
         drop(told);
         Ok(Story {
-            path: path.as_str().to_owned(),
+            path: path.clone(),
             before: at(&full, before.as_deref(), &key),
             value: value.cloned(),
             default: default.cloned(),
@@ -217,15 +217,6 @@ impl Commit {
     }
 }
 
-/// A published path as the repository has it.
-fn in_repository(published: &str, path: &str) -> String {
-    if published.is_empty() {
-        path.to_owned()
-    } else {
-        format!("{published}/{path}")
-    }
-}
-
 /// The value that a document's text has at a key.
 fn at(path: &str, contents: Option<&[u8]>, key: &KeyPath) -> Option<Value> {
     let syntax = Syntax::of_document(path)?;
@@ -235,7 +226,7 @@ fn at(path: &str, contents: Option<&[u8]>, key: &KeyPath) -> Option<Value> {
 
 /// Since when the value is live: back through what settled, as long as it was the same.
 fn since(checkout: &Checkout, story: &Story, published: &str, settled: &[&Entry]) -> Option<Live> {
-    let path = in_repository(published, &story.path);
+    let path = repo_path(published, &story.path);
     let mirror = checkout.mirror();
     let mut oldest: Option<(&Entry, bool)> = None;
     for entry in settled.iter().rev() {

@@ -15,7 +15,7 @@ pub fn markdown(plan: &Plan) -> String {
         code(&from),
         code(&name(&plan.to))
     ));
-    if plan.changes.is_empty() && plan.files.is_empty() {
+    if plan.is_empty() {
         out.push_str("No published file changes.\n\n");
     }
     if !plan.changes.is_empty() {

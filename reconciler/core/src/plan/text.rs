@@ -83,7 +83,7 @@ fn changes(out: &mut String, plan: &Plan) {
     }
 }
 
-pub(super) fn key(change: &KeyChange, width: usize) -> String {
+fn key(change: &KeyChange, width: usize) -> String {
     let unit = change
         .unit
         .as_ref()

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use lockstep_core::diagnostic::Sources;
+use lockstep_core::diagnostic::{Report, Sources};
 use lockstep_core::tree::{BlobId, Tree, TreeFile, TreePath};
-use lockstep_core::validate::Candidate;
+use lockstep_core::validate::{Candidate, Scope, Way, validate};
 use lockstep_protocol::FileMode;
 use sha2::{Digest, Sha256};
 
@@ -72,4 +72,10 @@ pub(crate) fn file(contents: &[u8]) -> TreeFile {
         sha256: Sha256::digest(contents).into(),
         size: contents.len() as u64,
     }
+}
+
+/// What is found wrong with all of a revision, against a base if there is one.
+pub(crate) fn judged(repo: &Repo, base: Option<&Repo>) -> Report {
+    let base = base.map(Repo::candidate);
+    validate(&repo.candidate(), base.as_ref(), Way::default(), Scope::All)
 }
